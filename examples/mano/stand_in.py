@@ -3,8 +3,10 @@
     python examples/mano/stand_in.py inputs/clip.mp4 --out outputs/clip
 
 It writes 1_mano_overlay.mp4, 2_skeleton_overlay.mp4, 3_mano_no_overlay.mp4 and 4_skeleton_no_overlay.mp4: as many
-frames as the clip has, of its size, at its times. So the whole pipeline can be tried without `mano_est/`, and each file
-shows that it is a placeholder (a striped band at its top). A file of that name which is no stand-in's is left alone.
+frames as the clip has, of its size, at its times. So the whole pipeline can be tried without `mano_est/`, and the
+overlays show that they are placeholders (a striped band at their top). The other two have nothing but the drawn hand on
+grey, as `"povwatch": {"keep": "3_mano_no_overlay.mp4"}` keeps everything that is not their background. A file of that
+name which is no stand-in's is left alone.
 Needs PyAV and NumPy, which povwatch's own .venv has.
 """
 
@@ -121,8 +123,9 @@ def drawn(picture: NDArray[np.uint8], kind: int, number: int) -> NDArray[np.uint
             along = (x - across) * math.cos(angle) + (y - down) * math.sin(angle)
             beside = (y - down) * math.cos(angle) - (x - across) * math.sin(angle)
             result[(along > 0) & (along < size) & (abs(beside) < max(1.0, size / 12))] = HAND
-    band = y < max(2, height // 12)
-    result[band & ((x + y) // max(2, height // 24) % 2 == 0)] = BAND
+    if kind < 2:  # noqa: PLR2004 - the first two: a band in the others would count as a hand
+        band = y < max(2, height // 12)
+        result[band & ((x + y) // max(2, height // 24) % 2 == 0)] = BAND
     return result
 
 

@@ -23,7 +23,8 @@ from povwatch.core import layout
 from povwatch.core.errors import CheckFailed, EnvironmentFault, FinishFailed, JobFailed, NotAVideo, PovwatchError
 from povwatch.core.machine_faults import Place, translate_os_errors
 from povwatch.files import private
-from povwatch.files.fs import closing, fsync_dir
+from povwatch.files.fs import closing, fsync_dir, open_beneath
+from povwatch.files.signature import signature
 from povwatch.media.errors import MediaError, MediaStopped
 from povwatch.media.info import Checked, Expectation, Prepared, VideoInfo
 from povwatch.media.run import call
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 WORK_TIMEOUT = 4 * 3600.0
 """Seconds for one pass over a clip's frames: an hour of 4K on a busy machine."""
+
+MASK = "kept.mp4"
+"""The name of the mask of what is kept of the clip, in the private folder."""
 
 FINAL = "final.mp4"
 """The name of the finished result in the private folder."""
@@ -73,6 +77,14 @@ class Attempt:
     """Whether the control videos are published too."""
     speed: Speed = "exact"
     """How much the engine may approximate."""
+    outputs: str = ""
+    """outputs/, absolute; it may be empty unless the spec keeps what a hook has drawn."""
+    results: str = ""
+    """The clip's folder in it, relative, as from os.fsdecode."""
+    kept: dict[str, Any] = field(default_factory=dict)
+    """The mask of what is kept of the clip, for the manifest; empty without one."""
+    kept_from: list[Any] = field(default_factory=list)
+    """What that mask was made of: see keep_source."""
     controls: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Published control videos: hint key to the check's findings."""
     lost_controls: dict[str, str] = field(default_factory=dict)
@@ -146,6 +158,7 @@ class Attempt:
             if made["resized"]:
                 self.info = self.info | {"resized": made["resized"]}
             self._make_sound(private_fd, cancelled)
+            self._make_mask(private_fd, cancelled)
 
     def adopt(self, made: Attempt, root: Path, clip: bytes, cancelled: threading.Event) -> bool:
         """Take the copies that another attempt at the same clip has made, and copy the files that this spec names.
@@ -168,6 +181,8 @@ class Attempt:
             if made.info.get("frames") != self.info.get("frames"):
                 self._refuse_misfits(made.prepared["frames"])
             self._become(made)
+            if not self._adopt_mask(made, private_fd):
+                self._make_mask(private_fd, cancelled)
         return True
 
     def shared_as(self, folder: str) -> Attempt:
@@ -179,9 +194,11 @@ class Attempt:
         """
         shared = Attempt(folder=folder, info={}, spec={})
         with private.opened(folder) as there:
-            if not _linked(self.folder, there, self.names_of_copies()):
+            names = [*self.names_of_copies(), *([MASK] if self.kept else [])]
+            if not _linked(self.folder, there, names):
                 raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         shared._become(self)
+        shared.kept, shared.kept_from = self.kept, self.kept_from
         return shared
 
     def names_of_copies(self) -> list[str]:
@@ -199,6 +216,55 @@ class Attempt:
         self.source = here(other.source)
         self.prepared = other.prepared | {name: here(other.prepared[name]) for name in ("path", "times")}
         self.sound = other.sound | ({"path": here(other.sound["path"])} if other.sound.get("path") else {})
+
+    def _make_mask(self, private_fd: int, cancelled: threading.Event) -> None:
+        """Make the mask of what is kept, if the spec keeps anything, and have the engine get it.
+
+        Raises:
+            JobFailed: what a hook left is missing, does not fit, or is empty.
+        """
+        own, where = self.frozen.povwatch, self.frozen.kept_as
+        if own.keep is None or where is None:
+            return
+        path = os.path.join(self.results, own.keep)  # noqa: PTH118 - as it is written
+        args = {
+            "path": path,
+            "root": self.outputs,
+            "out_path": MASK,
+            "name": f"povwatch.keep (outputs/{layout.shown(os.fsencode(path))})",
+            "prepared": self._prepared_inside(),
+            "dilate": own.dilate,
+        }
+        source = keep_source(self.frozen, self.outputs, self.results)
+        with self._timed("mask"):
+            made = self._call("mask", args, cancelled)
+        self._sync(private_fd, MASK)
+        about = {key: value for key, value in made.items() if key != "path"}
+        self._keep({"file": layout.shown(os.fsencode(path)), **about, "dilate": own.dilate}, source)
+
+    def _adopt_mask(self, made: Attempt, private_fd: int) -> bool:
+        """Take the mask that another attempt at the clip has made, if it is the one that would be made now."""
+        source = keep_source(self.frozen, self.outputs, self.results)
+        if not made.kept or source is None or made.kept_from != source:
+            return False
+        if not _linked(made.folder, private_fd, [MASK]):
+            return False
+        self._sync(private_fd, MASK)
+        self._keep(made.kept, source)
+        return True
+
+    def _keep(self, about: dict[str, Any], source: list[Any] | None) -> None:
+        where = self.frozen.kept_as or ""
+        self.kept, self.kept_from = about | {"as": where}, source or []
+        self.references[where] = self._absolute(MASK)
+
+    @property
+    def scaled_mask(self) -> str:
+        """That the mask of what is kept was scaled, as a clause; empty if it was not."""
+        size = (self.info.get("display_width"), self.info.get("display_height"))
+        if not self.kept or (self.kept["width"], self.kept["height"]) == size:
+            return ""
+        return f", scaled from {self.kept['width']}x{self.kept['height']} to the clip's {size[0]}x{size[1]}"
 
     def request(self, job_id: int) -> dict[str, Any]:
         """The job as the engine gets it; see engine.port."""
@@ -430,6 +496,27 @@ class Attempt:
             yield
         finally:
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - begun, 3)
+
+
+def keep_source(spec: Spec, outputs: str, results: str) -> list[Any] | None:
+    """What a mask of what is kept is made of: the file's name, the dilation, and the file's signature in hexadecimal.
+
+    The signature is empty if the file is not there. None if the spec keeps nothing.
+
+    Args:
+        outputs: outputs/, absolute.
+        results: the clip's folder in it, relative.
+    """
+    own = spec.povwatch
+    if own.keep is None:
+        return None
+    found = ""
+    with suppress(OSError), closing(os.open(outputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+        path = os.path.join(results, own.keep)  # noqa: PTH118 - as it is written
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        with closing(open_beneath(root, os.fsencode(path), flags)) as fd:
+            found = signature(os.fstat(fd)).hex()
+    return [own.keep, own.dilate, found]
 
 
 def _linked(folder: str, to: int, names: list[str]) -> bool:

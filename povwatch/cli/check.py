@@ -92,7 +92,7 @@ class _Judge:
             return explain(error, in_file=False).rstrip()
         except PovwatchError as error:
             return f"{shown}: {error}"
-        for warning in [*lint(spec), *self.abilities.notes(spec.upstream(), spec.povwatch.speed)]:
+        for warning in [*lint(spec), *self.abilities.notes(spec.asked(), spec.povwatch.speed)]:
             typer.echo(f"{shown}: warning: {warning}")
         return None
 
@@ -101,7 +101,7 @@ class _Judge:
         files = folder.named_files(spec, path)
         # Probing a clip takes a while, so it is done only if needed.
         shape = self._shape(clip) if files or self.abilities.kind in REAL else None
-        problems = self.abilities.refusals(spec.upstream(), shape, spec.povwatch.speed)
+        problems = spec.in_its_words(self.abilities.refusals(spec.asked(), shape, spec.povwatch.speed))
         if shape is None:
             return problems
 

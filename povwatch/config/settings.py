@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,6 +28,7 @@ from pydantic_settings import (
 
 from povwatch.config.faults import PREFIX, suggestion
 from povwatch.config.hooks import Hook
+from povwatch.core import kept_file
 from povwatch.core.cosmos import Control
 from povwatch.core.hours import parse as parse_hours
 from povwatch.core.speed import Speed
@@ -114,6 +116,12 @@ class FolderDefaults(Section):
         return value
 
 
+def _kept(value: str) -> str:
+    if value and (why := kept_file.misplaced(value)):
+        raise ValueError(f"{why}. {kept_file.TODO}")
+    return value
+
+
 class SpecDefaults(Section):
     """Defaults of a new JSON."""
 
@@ -131,6 +139,11 @@ class SpecDefaults(Section):
     """The seed; the same one gives the same video again."""
     guidance: int = Field(3, ge=0, le=7)
     """How closely the video follows the prompt."""
+    keep: Annotated[str, AfterValidator(_kept)] = ""
+    """A video that a hook leaves in each clip's folder in outputs/; empty for none. Where it shows more than its
+    background, the clip is kept."""
+    dilate: int = Field(kept_file.DILATE, ge=0, le=kept_file.DILATE_MAX)
+    """How far around that the clip is kept too, in pixels of the clip."""
     variants: tuple[str, ...] = ()
     """Templates of further looks: each new clip gets a JSON of each, named after it."""
     variants_max: int = Field(32, ge=1, le=10_000)

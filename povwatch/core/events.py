@@ -169,6 +169,10 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "started": (INFO, "{clip}: started, attempt {attempt} of {attempts}"),
     "resized": (WARNING, "{clip}: {problem}"),
     "prepared": (INFO, "{clip}: working copy ready, {frames} frames, {shape} ({how})"),
+    "kept": (
+        INFO,
+        "{clip}: keeps what outputs/{file} shows and {dilate} pixels around it, {share} % of the picture{scaled}",
+    ),
     "sound-left-out": (WARNING, "{clip}: comes out without sound: {problem}"),
     "sound-changed": (WARNING, "{clip}: {problem}"),
     "progress": (INFO, "{clip}: {percent} % ({stage}), {eta} left"),

@@ -320,7 +320,7 @@ class SpecFiles:
             return  # it was invalid and is not yet known to be valid
         reading.spec, reading.problem = spec, None
         if new:
-            for warning in [*lint(spec), *self._abilities.notes(spec.upstream(), spec.povwatch.speed)]:
+            for warning in [*lint(spec), *self._abilities.notes(spec.asked(), spec.povwatch.speed)]:
                 say("lint", job, spec=path, warning=warning)
         priority = priority_for(self._defaults, job.path, spec)
         if priority != job.priority:
@@ -333,7 +333,7 @@ class SpecFiles:
             SpecInvalid: it cannot be run.
             EnvironmentFault: the folder is away, or fails.
         """
-        problems = self._abilities.refusals(spec.upstream(), clip, spec.povwatch.speed)
+        problems = spec.in_its_words(self._abilities.refusals(spec.asked(), clip, spec.povwatch.speed))
         try:
             spec = self._folder.check_references(spec, path, file.data)
         except (

@@ -34,6 +34,7 @@ OPERATIONS = {
     "measure": ("povwatch.media.measure:measure", Place.SOURCE),
     "prepare": ("povwatch.media.prepare:prepare", Place.PREPARE),
     "sound": ("povwatch.media.sound:sound", Place.PREPARE),
+    "mask": ("povwatch.media.mask:mask", Place.PREPARE),
     "finish": ("povwatch.media.finish:finish", Place.FINISH),
     "check": ("povwatch.media.check:check", Place.CHECK),
     "decode": ("povwatch.media.measure:decode", Place.PROCESS),

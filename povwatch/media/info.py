@@ -164,6 +164,25 @@ class Prepared(JsonObject):
 
 
 @dataclass(frozen=True, slots=True)
+class Masked(JsonObject):
+    """The mask of a video that a hook has drawn."""
+
+    path: str
+    sha256: str
+    """Of the hook's video."""
+    frames: int
+    width: int
+    """Of the hook's video, in pixels; the mask has the working copy's size."""
+    height: int
+    background: tuple[int, int, int]
+    """The colour that counts as background: red, green, blue."""
+    drawn: int
+    """Frames that show anything else."""
+    covered: float
+    """The mask's white share of all frames, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class SoundTrack(JsonObject):
     """The sound of a result, made before the engine generates."""
 

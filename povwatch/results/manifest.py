@@ -74,6 +74,7 @@ def manifest(
         "spec": spec,
         "spec_hash": job.spec_hash,
         **({"drawn": dict(drawn)} if drawn else {}),
+        **({"keep": attempt.kept} if attempt.kept else {}),
         **_settings(spec, artifact),
         "guardrails": artifact.get("guardrails", capabilities.get("guardrails")),
         # The kind is the journal's engine.kind. A rebuilt journal knows from it what ran (povwatch rebuild).

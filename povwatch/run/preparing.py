@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.attempt.attempt import Attempt
+from povwatch.attempt.attempt import Attempt, keep_source
 from povwatch.core import layout
 from povwatch.core.background import JobWork
 from povwatch.core.changes import FoundInClip
@@ -74,6 +74,7 @@ class Preparing:
         background: Background,
     ) -> None:
         self._inputs = config.paths.inputs
+        self._layout = config.publish.layout
         self._keep_controls = config.publish.keep_controls
         self._speed = config.engine.speed
         self._store = store
@@ -119,6 +120,8 @@ class Preparing:
             spec=frozen(spec),
             keep_controls=self._keep_controls,
             speed=spec.povwatch.speed or self._speed,
+            outputs=str(self._staging.outputs),
+            results=self._results(job),
         )
         active = ActiveAttempt(job.id, run_id, attempt, self._store.clock.boot(), job.source_hash)
         self._background.submit(
@@ -214,6 +217,15 @@ class Preparing:
             how += ", ahead of its turn"
         shape = f"{made['width']}x{made['height']}"
         say("prepared", self._store.job(active.job), frames=made["frames"], shape=shape, how=how)
+        if kept := active.attempt.kept:
+            say(
+                "kept",
+                self._store.job(active.job),
+                file=kept["file"],
+                share=f"{100 * kept['covered']:.1f}",
+                dilate=kept["dilate"],
+                scaled=active.attempt.scaled_mask,
+            )
 
     def _fits(self, active: ActiveAttempt, job: Job, spec: Spec) -> bool:
         """Whether the prepared copies are the ones that would be made now."""
@@ -225,7 +237,10 @@ class Preparing:
         )
 
     def _referenced(self, job: Job, spec: Spec) -> list[Any] | None:
-        """The files that a spec names, with their signatures; None if one cannot be read."""
+        """The files that a spec names, with their signatures, and what a mask of what is kept is made of.
+
+        None if one cannot be read.
+        """
         folder, found = layout.split(job.path)[0], []
         try:
             with closing(os.open(self._inputs, os.O_RDONLY | os.O_DIRECTORY)) as root:
@@ -235,7 +250,12 @@ class Preparing:
                         found.append((where, path, signature(os.fstat(fd))))
         except OSError:
             return None
-        return found
+        kept = keep_source(spec, str(self._staging.outputs), self._results(job))
+        return found if kept is None else [*found, (spec.kept_as, kept)]
+
+    def _results(self, job: Job) -> str:
+        """The clip's folder in outputs/, relative, where its hooks leave their files."""
+        return os.fsdecode(layout.split(layout.output(self._layout, job.path, job.base, "aug"))[0])
 
     def _drop(self, job_id: int) -> None:
         active = self._ahead.pop(job_id)

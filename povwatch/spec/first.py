@@ -108,8 +108,13 @@ def first_spec(
         **(template.controls or {str(key): {"control_weight": float(w)} for key, w in defaults.controls.items()}),
     }
     members = {key: _filled(value, facts, drawn) for key, value in members.items()}
+    own: dict[str, Any] = {}
+    if defaults.keep and "guided_generation_mask" not in members:  # the template says itself what is kept
+        own |= {"keep": defaults.keep, "dilate": defaults.dilate}
     if drawn:
-        members["povwatch"] = {"drawn": drawn}
+        own["drawn"] = drawn
+    if own:
+        members["povwatch"] = own
     for key, value in changes.items():
         there = members.get(key)
         members[key] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value

@@ -42,6 +42,7 @@ def _controls(spec: Spec) -> Iterator[str]:
     weights = {key: control.control_weight for key, control in spec.controls.items()}
     total = sum(weights.values())
     masked = any(control.mask_path or control.mask_prompt for control in spec.controls.values())
+    masked = masked or spec.kept_as not in {None, "guided_generation_mask"}
     if total > SUM_MAX and not masked:  # with a mask upstream scales all weights down to 1 (resize_control_weight)
         yield (
             f"The control weights add up to {total:.3g}. They are not scaled down: "
@@ -91,9 +92,15 @@ def _without_effect(spec: Spec) -> Iterator[str]:
 
 def _guided(spec: Spec) -> Iterator[str]:
     labels = spec.guided_generation_foreground_labels
+    own = spec.povwatch
+    if own.keep is None:
+        for field in ("dilate", "keep_as"):
+            if _set(own, field):
+                yield f"povwatch.{field} has no effect without povwatch.keep."
     if spec.guided_generation_mask is None:
+        made = spec.kept_as == "guided_generation_mask"
         for field in ("guided_generation_step_threshold", "guided_generation_foreground_labels"):
-            if _set(spec, field):
+            if _set(spec, field) and not (made and field == "guided_generation_step_threshold"):
                 yield f"{field} has no effect without guided_generation_mask."
     elif labels is not None and spec.guided_generation_mask.endswith(".mp4"):
         yield "guided_generation_foreground_labels has no effect on an .mp4 mask, only on an .npz one."

@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import posixpath
-from typing import Annotated, Any, Literal, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,8 +25,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from povwatch.core import cosmos, kept_file
 from povwatch.core.cosmos import CHUNK_FRAMES, CONTROLS, STEPS
 from povwatch.core.speed import Speed
+
+if TYPE_CHECKING:
+    from povwatch.core.errors import Problem
 
 DEFAULT_NEGATIVE_PROMPT = (
     "The video captures a game playing, with bad crappy graphics and cartoonish frames. "
@@ -115,6 +120,12 @@ def _clip(value: str) -> str:
     return name
 
 
+def _kept(value: str) -> str:
+    if why := kept_file.misplaced(value):
+        raise _rule("kept_file", why, kept_file.TODO)
+    return posixpath.normpath(value)
+
+
 def _guided(value: str) -> str:
     if not value.endswith(GUIDED_MASKS):
         raise _rule("guided_mask", "is neither .mp4 nor .npz", "Give the mask as a video (.mp4) or an array (.npz).")
@@ -154,6 +165,11 @@ ClipName = Annotated[str, AfterValidator(_clip)]
 """A file in the JSON's folder; a leading `./` is dropped."""
 
 GuidedMask = Annotated[RelativePath, AfterValidator(_guided)]
+
+KeptFile = Annotated[str, AfterValidator(_kept)]
+"""A file in the clip's folder in outputs/, or a folder below it."""
+
+Dilation = Annotated[int, Field(ge=0, le=kept_file.DILATE_MAX), NoBool]
 
 
 class _Strict(BaseModel):
@@ -218,6 +234,13 @@ class Own(_Strict):
     """Higher goes first, from -100 to 100."""
     speed: Speed | None = None
     """How much may be approximated: "exact", "fast" or "fastest". Without it, engine.speed of the configuration."""
+    keep: KeptFile | None = None
+    """A video that a hook leaves in the clip's folder in outputs/: where it shows more than its background, the clip is
+    kept."""
+    dilate: Dilation = kept_file.DILATE
+    """How far around that the clip is kept too, in pixels of the clip, from 0 to 256."""
+    keep_as: Literal["guided", cosmos.Control] = "guided"
+    """Who gets the mask: "guided" for guided generation, or one of the JSON's controls, which then acts there alone."""
     drawn: dict[str, str] = Field(default_factory=dict)
     """What was drawn of the template's choices, by their names. It is in the prompt; change both together."""
 
@@ -278,7 +301,8 @@ class Spec(_Strict):
     guided_generation_foreground_labels: Annotated[tuple[Int, ...], Field(min_length=1)] | None = None
     """Which labels of an .npz mask count. Without it, all but 0."""
     povwatch: Own = Own()
-    """When, in which order and how fast the clip runs. Only the speed is a part of what is generated."""
+    """When, in which order and how fast the clip runs, and what is kept of it. The speed and what is kept are a part of
+    what is generated."""
 
     @model_validator(mode="after")
     def _one_prompt(self) -> Self:
@@ -306,6 +330,45 @@ class Spec(_Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_mask_of_what_is_kept(self) -> Self:
+        own = self.povwatch
+        if own.keep is None:
+            return self
+        if own.keep_as == "guided":
+            if self.guided_generation_mask is not None:
+                raise _rule(
+                    "two_masks",
+                    "is set together with guided_generation_mask, and both say what is kept",
+                    "Keep one of the two.",
+                    field="povwatch.keep",
+                )
+            return self
+        control = self.controls.get(own.keep_as)
+        if control is None:
+            raise _rule(
+                "keep_as",
+                "names a control that is not set",
+                f'Set it, "{own.keep_as}": {{}}, or name one that is: {", ".join(self.controls)}.',
+                field="povwatch.keep_as",
+            )
+        if control.mask_path is not None or control.mask_prompt is not None:
+            raise _rule(
+                "two_masks",
+                f"names {own.keep_as}, which has a mask of its own",
+                "Keep one of the two masks.",
+                field="povwatch.keep_as",
+            )
+        return self
+
+    @property
+    def kept_as(self) -> str | None:
+        """The field that gets the mask of `povwatch.keep`: guided_generation_mask, or vis.mask_path; None without."""
+        own = self.povwatch
+        if own.keep is None:
+            return None
+        return "guided_generation_mask" if own.keep_as == "guided" else f"{own.keep_as}.mask_path"
+
     @property
     def controls(self) -> dict[str, Control]:
         """The controls that are set, in upstream's order."""
@@ -319,7 +382,12 @@ class Spec(_Strict):
         """
         left_out = {"schema_", "povwatch", "name", "video_path"}
         found = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
-        return found if self.povwatch.speed is None else found | {"povwatch.speed": self.povwatch.speed}
+        own = self.povwatch
+        if own.speed is not None:
+            found["povwatch.speed"] = own.speed
+        if own.keep is not None:
+            found["povwatch.keep"] = [own.keep, own.dilate, own.keep_as]
+        return found
 
     def digest(self) -> str:
         """SHA-256 in hexadecimal of the canonical values: formatting and order do not change it."""
@@ -329,6 +397,18 @@ class Spec(_Strict):
     def upstream(self) -> dict[str, Any]:
         """Upstream's `InferenceArguments` as JSON values, with defaults filled in."""
         return self.model_dump(mode="json", exclude={"schema_", "povwatch"}, exclude_none=True)
+
+    def asked(self) -> dict[str, Any]:
+        """The same as an engine will be asked for it: with a mask where `povwatch.keep` has one made."""
+        fields = self.upstream()
+        if self.kept_as is not None:
+            control, _, key = self.kept_as.rpartition(".")
+            (fields[control] if control else fields)[key] = self.povwatch.keep
+        return fields
+
+    def in_its_words(self, problems: list[Problem]) -> list[Problem]:
+        """Problems of `asked`, with the name of the field that the JSON has for a mask that is made."""
+        return [replace(one, field="povwatch.keep") if one.field == self.kept_as else one for one in problems]
 
     def drawn(self) -> dict[str, str]:
         """What was drawn of the template's choices, as far as a text of the spec still says it."""

@@ -256,7 +256,7 @@ def _fault(detail: ErrorDetails, document: Document, clip_name: bytes) -> Fault:
     kind, context = detail["type"], detail.get("ctx", {})
     path: Path = detail["loc"]
     if field := context.get("field"):
-        path = (*path, field)
+        path = (*path, *field.split("."))
     if kind == "extra_forbidden":
         return Fault(document.keys[path], "is unknown", hints.meant(path), path)
     message = context.get("message") or MESSAGES.get(kind) or f"is not allowed: {detail['msg']}"

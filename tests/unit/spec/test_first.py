@@ -133,6 +133,18 @@ def test_json_has_what_was_drawn():
     assert list(made(template=TEMPLATES["plain"]))[-1] == "edge"  # and nothing below povwatch where nothing is drawn
 
 
+def test_json_has_what_is_kept():
+    """spec.keep is in every new JSON, beside what was drawn, unless the template says itself what is kept."""
+    keeps = DEFAULTS.model_copy(update={"keep": "hands.mp4", "dilate": 5})
+    kept = {"keep": "hands.mp4", "dilate": 5}
+    assert made(keeps, TEMPLATES["plain"])["povwatch"] == kept
+    assert made(keeps)["povwatch"] == kept | {"drawn": made()["povwatch"]["drawn"]}
+    masked = Template("masked", "hands", "feet", settings={"guided_generation_mask": "m.mp4"})
+    assert "povwatch" not in made(keeps, masked)
+    with pytest.raises(ValueError, match=r"leaves the clip's folder in outputs/ by '\.\.'"):
+        SpecDefaults(keep="../hands.mp4")
+
+
 def test_looks_draw_for_themselves():
     """A look's draws depend on its name and seed, and on no other look."""
     looks = {(look, seed): made(look=look, seed=seed) for look in ("", "night", "rain") for seed in range(4)}

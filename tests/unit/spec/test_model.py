@@ -8,6 +8,7 @@ from support import upstream_tree
 from support.spec_texts import members
 
 from povwatch.core.cosmos import CONTROLS
+from povwatch.core.errors import Problem
 from povwatch.spec.model import DEFAULT_NEGATIVE_PROMPT, Control, EdgeControl, SegControl, Spec, VisControl
 
 ACCEPTED = {
@@ -85,6 +86,18 @@ REJECTED = {
     "priority": {"povwatch": {"priority": 101}},
     "drawn that is no text": {"povwatch": {"drawn": {"light": 3}}},
     "speed": {"povwatch": {"speed": "quick"}},
+    "kept upwards": {"povwatch": {"keep": "../b/hands.mp4"}},
+    "kept upwards and down again": {"povwatch": {"keep": "a/../../b/hands.mp4"}},
+    "kept from anywhere": {"povwatch": {"keep": "/etc/passwd"}},
+    "kept from home": {"povwatch": {"keep": "~/hands.mp4"}},
+    "kept from the private folder": {"povwatch": {"keep": ".povwatch/7.r1/source.mp4"}},
+    "kept with a null byte": {"povwatch": {"keep": "a\0b"}},
+    "kept from nowhere": {"povwatch": {"keep": " "}},
+    "dilated by less than nothing": {"povwatch": {"keep": "hands.mp4", "dilate": -1}},
+    "dilated too far": {"povwatch": {"keep": "hands.mp4", "dilate": 257}},
+    "kept as a control that is not set": {"povwatch": {"keep": "hands.mp4", "keep_as": "vis"}},
+    "kept as a masked control": {"edge": {"mask_path": "m.mp4"}, "povwatch": {"keep": "h.mp4", "keep_as": "edge"}},
+    "kept twice": {"guided_generation_mask": "m.mp4", "povwatch": {"keep": "hands.mp4"}},
     "ours unknown": {"povwatch": {"when": "now"}},
 }
 
@@ -130,6 +143,7 @@ OTHER = [
     {"max_frames": 10},
     {"povwatch": {"speed": "fast"}},
     {"povwatch": {"speed": "exact"}},  # over another engine.speed
+    {"povwatch": {"keep": "hands.mp4"}},
 ]
 
 
@@ -152,6 +166,30 @@ def test_upstream_gets_its_fields_only():
     assert given["edge"] == {"control_weight": 1.0, "preset_edge_threshold": "medium"}
     assert given["negative_prompt"] == DEFAULT_NEGATIVE_PROMPT
     assert not {"povwatch", "$schema", "schema_", "depth", "prompt_path"} & given.keys()
+
+
+KEPT = {"keep": "./hands.mp4", "dilate": 3}
+
+
+def test_kept_is_asked_for_as_a_mask():
+    """An engine is asked for a mask where what is kept gets one; upstream's fields do not name the file."""
+    spec = Spec.model_validate(members(povwatch=KEPT))
+    assert spec.kept_as == "guided_generation_mask"
+    assert spec.asked() == spec.upstream() | {"guided_generation_mask": "hands.mp4"}
+    assert spec.referenced_paths() == {}
+    spec = Spec.model_validate(members(vis={}, povwatch=KEPT | {"keep_as": "vis"}))
+    assert spec.asked()["vis"] == spec.upstream()["vis"] | {"mask_path": "hands.mp4"}
+    problems = [Problem("is no use", "", "vis.mask_path"), Problem("is too much", "", "seed")]
+    assert [one.field for one in spec.in_its_words(problems)] == ["povwatch.keep", "seed"]
+    assert Spec.model_validate(members()).asked() == Spec.model_validate(members()).upstream()
+
+
+@pytest.mark.parametrize("change", [{"keep": "h.mp4"}, {"dilate": 4}, {"keep_as": "edge"}])
+def test_kept_is_a_part_of_the_run(change):
+    spec, other = (Spec.model_validate(members(povwatch=own)) for own in (KEPT, KEPT | change))
+    assert spec.digest() != other.digest()
+    without = [Spec.model_validate(members(povwatch=own)) for own in ({}, {"dilate": 4})]
+    assert without[0].digest() == without[1].digest()
 
 
 def test_controls_in_upstreams_order():

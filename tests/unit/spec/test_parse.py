@@ -56,6 +56,19 @@ FIELDS = {
     "chunk": (',\n  "num_video_frames_per_chunk": 61', "num_video_frames_per_chunk", (8, 33), "93, 1"),
     "whole number": (',\n  "guidance": 3.5', "guidance", (8, 15), "whole number from 0 to 7"),
     "object": (',\n  "seg": true', "seg", (8, 10), '"seg": {}'),
+    "kept from elsewhere": (',\n  "povwatch": {"keep": "../b.mp4"}', "povwatch.keep", (8, 24), "folder in outputs/"),
+    "kept as what is not set": (
+        ',\n  "povwatch": {"keep": "b.mp4", "keep_as": "vis"}',
+        "povwatch.keep_as",
+        (8, 44),
+        '"vis": {}',
+    ),
+    "kept twice": (
+        ',\n  "guided_generation_mask": "m.mp4", "povwatch": {"keep": "b.mp4"}',
+        "povwatch.keep",
+        (8, 59),
+        "Keep one",
+    ),
     "in a list": (
         ',\n  "guided_generation_foreground_labels": [1, "x"]',
         "guided_generation_foreground_labels.1",
