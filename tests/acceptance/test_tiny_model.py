@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +24,8 @@ tiny_needs.skip_without()
 pytestmark = pytest.mark.timeout(300)
 
 DATA = Path(__file__).parents[1] / "data"
+
+STAND_IN = Path(__file__).parents[2] / "examples/mano/stand_in.py"
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +103,31 @@ def test_several_controls_and_masks(here) -> None:
     assert manifest["generated"]["notes"] == []
     assert here.pictures("uneven.mp4").shape == (5, 45, 75, 3)
     assert read_times(here.outputs / "uneven/uneven_aug.mp4") == [Fraction(time, 1000) for time in times]
+
+
+def test_what_a_hook_has_drawn_is_kept(here) -> None:
+    """An uneven clip of odd size is kept where the stand-in's hands are, and is another result than without them."""
+    times = [0, 40, 70, 130, 150]
+    made = make_clip(
+        here.folder / "hands.mp4", frames=5, size=(75, 45), times=times, time_base=Fraction(1, 1000), pix_fmt="yuv444p"
+    )
+    draw = [sys.executable, str(STAND_IN), str(made), "--out", str(here.outputs / "kept")]
+    subprocess.run(draw, check=True, capture_output=True)
+    here.ask_for("kept.mp4", made=made, povwatch={"keep": "3_mano_no_overlay.mp4", "dilate": 2})
+    here.ask_for("free.mp4", made=made)
+    manifest = here.done("kept.mp4")
+    kept = {name: manifest["keep"][name] for name in ("file", "frames", "drawn", "dilate", "as")}
+    assert kept == {
+        "file": "kept/3_mano_no_overlay.mp4",
+        "frames": 5,
+        "drawn": 5,
+        "dilate": 2,
+        "as": "guided_generation_mask",
+    }
+    assert manifest["generated"]["notes"] == []
+    assert read_times(here.outputs / "kept/kept_aug.mp4") == [Fraction(time, 1000) for time in times]
+    assert "keep" not in here.done("free.mp4")
+    assert not np.array_equal(here.pictures("kept.mp4"), here.pictures("free.mp4"))
 
 
 def test_job_has_its_own_speed(here) -> None:

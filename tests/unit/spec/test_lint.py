@@ -25,6 +25,12 @@ WARNED = {
     },
     "beyond max_frames": {"max_frames": 5, "context_frame_index": 5},
     "guided_generation_step_threshold has no effect": {"guided_generation_step_threshold": 3},
+    "povwatch.dilate has no effect": {"povwatch": {"dilate": 3}},
+    "povwatch.keep_as has no effect": {"povwatch": {"keep_as": "edge"}},
+    "guided_generation_step_threshold has no effect without": {
+        "guided_generation_step_threshold": 3,
+        "povwatch": {"keep": "hands.mp4", "keep_as": "edge"},
+    },
     "only on an .npz": {"guided_generation_mask": "m.mp4", "guided_generation_foreground_labels": [1]},
     "max_frames 10": {"max_frames": 10},
     "show_input": {"show_input": True},
@@ -52,6 +58,8 @@ QUIET = [
     {"guided_generation_mask": "m.npz", "guided_generation_foreground_labels": [1]},
     {"edge": {"control_path": ".controls/e.mp4"}},
     {"edge": {"control_path": "e.control"}},
+    {"guided_generation_step_threshold": 3, "povwatch": {"keep": "hands.mp4", "dilate": 3}},
+    {"vis": {}, "povwatch": {"keep": "hands.mp4", "keep_as": "vis"}},  # upstream scales these
 ]
 
 
