@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from povwatch.core import layout, looks
 from povwatch.core.changes import LookRefused
 from povwatch.core.events import say
-from povwatch.core.job import JobState
+from povwatch.core.job import WAITING, JobState
 from povwatch.core.sentences import joined
 from povwatch.files.scan import ClipUnreadable
 
@@ -54,6 +54,8 @@ class LookFiles:
         self._clips_known = -1
         self._waiting: dict[bytes, Found] = {}
         """The JSONs beside clips that have not arrived."""
+        self._found: Mapping[bytes, Found] = {}
+        """The JSONs of the last scan."""
         self._over: dict[bytes, int] = {}
         """Clips with more than `most` looks: how many. One log line for each number."""
 
@@ -83,6 +85,7 @@ class LookFiles:
             owner = looks.owner(spec, clip_of, suffixes=self._suffixes)
             if owner is not None and owner.look != looks.OWN and owner.clip in self._store.scope:
                 found.setdefault(owner.clip, {})[owner.look] = (spec, seen)
+        self._found = found
         return found
 
     def take_in(self, found: Mapping[bytes, Found]) -> None:
@@ -91,9 +94,10 @@ class LookFiles:
         self._over = {clip: count for clip, count in self._over.items() if clip in found}
         for clip, of_clip in found.items():
             known = self.known(clip)
-            new = {look: of_clip[look] for look in sorted(of_clip.keys() - known.keys())}
+            freed = {look for look in of_clip if look in known and self._freed(clip, look, known[look])}
+            new = {look: of_clip[look] for look in sorted((of_clip.keys() - known.keys()) | freed)}
             if new and clip in self._store.known:
-                self._charged(clip, new, [look for look in of_clip if look in known])
+                self._charged(clip, new, [look for look in of_clip if look not in new])
 
     def take_in_arrived(self) -> None:
         """Take in the looks that have waited for the clips that have just arrived."""
@@ -118,11 +122,38 @@ class LookFiles:
             self._joining.join(job.path, job.look, spec=layout.beside(job.path, job.stem).spec)
 
     def refused(self, clip: bytes, look: str) -> str:
-        """Why a look of this clip cannot have its name, as a sentence; empty if it can."""
-        known = self.known(clip).items()
-        others = [other for other, job in known if other != look and job.state is not JobState.REJECTED]
+        """Why a look of this clip cannot have its name, as a sentence; empty if it can.
+
+        A look that was withdrawn keeps no other from its name: its JSON may have been renamed to this very look.
+        """
+        there = self._found.get(clip, {})
+        others = [
+            other
+            for other, job in self.known(clip).items()
+            if other != look
+            and job.state is not JobState.REJECTED
+            and (other in there or job.state is not JobState.CANCELLED)
+        ]
         base = self._store.known[clip].base
         return looks.refusal(look, base, others=others)
+
+    def _freed(self, clip: bytes, look: str, last: Known) -> bool:
+        """Whether a look that could not have its name can have it now."""
+        if last.state is not JobState.REJECTED or self.refused(clip, look):
+            return False
+        job = self._store.job(last.job)
+        if job.source_info is not None:  # it was rejected for its JSON
+            return False
+        self._error_files.clear(job)
+        return True
+
+    def _being_withdrawn(self, clip: bytes, look: str) -> bool:
+        """Whether a look that has the same name, but for its case, waits without a JSON: it ends soon."""
+        there = self._found.get(clip, {})
+        return any(
+            other != look and other.casefold() == look.casefold() and other not in there and job.state in WAITING
+            for other, job in self.known(clip).items()
+        )
 
     def withdraw_lost(self, found: Mapping[bytes, Found], listing: Listing) -> None:
         """Cancel the looks whose JSON belongs to another clip now, which came later."""
@@ -148,6 +179,8 @@ class LookFiles:
     def _take_in(self, clip: bytes, new: Found, others: list[str]) -> None:
         """Take in the new looks of a clip beside the other ones that it has."""
         for number, (look, (spec, seen)) in enumerate(new.items()):
+            if self._being_withdrawn(clip, look):
+                continue  # its end brings the next rescan
             if why := self.refused(clip, look):
                 self._refuse(clip, look, seen, why)
             elif len(others) >= self._most:

@@ -151,6 +151,43 @@ def test_refused_names(here):
     assert here.states()["Night"] == "queued"
 
 
+def test_look_renamed_in_case_alone(here):
+    """A look whose JSON is renamed to another case runs under the new name once the old one is withdrawn."""
+    old = here.write("Night")
+    here.copy()
+    old.rename(here.inputs / "a.night.json")
+    here.rescan()
+    assert here.states() == {"": "grace", "Night": "grace"}
+    here.until(10)
+    here.rescan()
+    assert here.states() == {"": "grace", "Night": "cancelled", "night": "grace"}
+    assert list(here.inputs.glob("*.error.txt")) == []
+
+
+def test_look_whose_twin_is_deleted(here):
+    """A look that was refused since another differs in case alone is taken in when that one is deleted."""
+    other, _ = here.write("Night"), here.write("night")
+    here.copy()
+    assert here.states() == {"": "grace", "Night": "grace", "night": "rejected"}
+    other.unlink()
+    here.until(10)
+    here.rescan()
+    assert here.states() == {"": "grace", "Night": "cancelled", "night": "grace"}
+    assert list(here.inputs.glob("*.error.txt")) == []
+    here.rescan()
+    assert len(here.events("joined")) == 2
+
+
+def test_cancelled_look_keeps_its_name(here):
+    """A look that was cancelled by command still has its JSON, so no other may differ from it in case alone."""
+    here.write("Night")
+    here.copy()
+    here.app.store.cancel(here.jobs()["Night"], "no longer wanted")
+    here.write("night")
+    here.rescan()
+    assert here.states() == {"": "grace", "Night": "cancelled", "night": "rejected"}
+
+
 def test_a_thousand_looks(here):
     """Of more looks than spec.variants_max the first are taken, and the log says how many wait, once."""
     here.copy()
