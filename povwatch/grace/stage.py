@@ -561,15 +561,17 @@ class GraceStage(Stage):
             if grace.restarted or was is not Waiting.INVALID_SPEC or found.detail != job.detail:
                 file = self._error_files.invalid(job, problem)
                 return "invalid-spec", {"spec": spec, "problem": problem.what, "error_file": file}
-        elif grace.waiting is Waiting.HELD and was is not Waiting.HELD:
+        elif grace.waiting is Waiting.HELD and (
+            was is not Waiting.HELD or (found.detail != job.detail and not grace.restarted)  # held in another way now
+        ):
             return "held", {"by": by}
         elif grace.waiting is Waiting.EDITING and was is not Waiting.EDITING:
             return "editing", {"spec": spec, "lock": entry.lock}
         elif grace.restarted:
             return "grace" if first else "edited", {"deadline": deadline, "spec": spec}
-        elif was is Waiting.HELD:
+        elif was is Waiting.HELD and grace.waiting is not Waiting.HELD:
             return "unheld", {"deadline": deadline}
-        elif was is Waiting.EDITING:
+        elif was is Waiting.EDITING and grace.waiting is not Waiting.EDITING:
             return "editor-closed", {"spec": spec, "deadline": deadline}
         if found.waiting is Waiting.PAUSED and job.waiting_on is not Waiting.PAUSED:
             return "waiting", {"waiting": "paused", "detail": found.detail}

@@ -292,6 +292,25 @@ def test_held_clip_at_a_restart(clip, by):
     assert [line["event"] for line in said] == ["held"]
 
 
+def test_held_by_another_way(clip):
+    """A clip that a command holds, too, is still held; so it is when its marker is removed."""
+    clip.admit()
+    clip.edit(povwatch={"start": "hold"})
+    clip.until(1002)
+    with capture_logs() as said:
+        put(clip.store, clip.job, "request", hold=True)
+        clip.until(1004)
+        (clip.inputs / "a.hold").touch()
+        clip.grace.check_soon(clip.job.id)
+        clip.until(1006)
+        (clip.inputs / "a.hold").unlink()
+        clip.grace.check_soon(clip.job.id)
+        clip.until(1008)
+    assert {line["event"] for line in said} == {"held"}
+    by = "`povwatch hold` asked for it"
+    assert [line["by"].partition(";")[0] for line in said] == [by, f"a.hold is there, and {by}", by]
+
+
 def test_running_clock_at_a_restart(clip):
     """A clip whose clock runs is announced once at a restart, with its deadline."""
     clip.admit()
