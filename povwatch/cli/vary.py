@@ -96,12 +96,13 @@ def variations(
     """Every look that is asked for: each template with each seed.
 
     Raises:
-        ConfigError: nothing would differ from the clip's own look.
+        ConfigError: nothing would differ from the clip's own look, or a change cannot be made.
     """
     if not any(templates) and not seeds and not changes:
         raise ConfigError(
             "Nothing says how the looks differ.", f"Give --template, --seed or --set: {command('vary', '--help')}"
         )
+    _check_changes(changes, seeds)
     extra = "_".join(f"{key}{value}" for key, value in _flat(changes))
     found = {}
     every_seed: Sequence[int | None] = seeds or [None]
@@ -112,6 +113,15 @@ def variations(
         held = {"povwatch": {**changes.get("povwatch", {}), "start": "hold"}} if hold else {}
         found[look] = Variation(look, template, {**own, **changes, **held})
     return list(found.values())
+
+
+def _check_changes(changes: dict[str, Any], seeds: Sequence[int]) -> None:
+    if seeds and "seed" in changes:
+        raise ConfigError("--seed and --set seed both give the seed.", "Take one of them out.")
+    if fixed := next((key for key in ("name", "video_path") if key in changes), ""):
+        raise ConfigError(f"--set {fixed}: the clip and the look decide it.", "Take it out.")
+    if not isinstance(changes.get("povwatch", {}), dict):
+        raise ConfigError("--set povwatch: it is no object.", "Write povwatch.priority=5.")
 
 
 class _Writer:
@@ -252,12 +262,15 @@ def _settings(texts: Sequence[str]) -> dict[str, Any]:
         *objects, last = key.strip().split(".")
         if not equals or not last or not all(objects):
             raise ConfigError(f"--set {text} names no field and value.", "Write guidance=4 or edge.control_weight=0.5.")
+        given = _value(value.strip())
+        if not _is_text(key, given):
+            raise ConfigError(f"--set {key.encode('utf-8', 'backslashreplace').decode()}: it is no text in UTF-8.")
         place = found
         for name in objects:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise ConfigError(f"--set {text}: {name} has a value of its own already.", "Take one of them out.")
-        place[last] = _value(value.strip())
+        place[last] = given
     return found
 
 
@@ -266,6 +279,15 @@ def _value(text: str) -> Any:  # noqa: ANN401 - whatever the field takes
         return json.loads(text)
     except ValueError:  # text without quotes
         return text
+
+
+def _is_text(key: str, value: object) -> bool:
+    """Whether a field and its value can be written as UTF-8, which an argument in another encoding cannot."""
+    try:
+        json.dumps({key: value}, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _flat(changes: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:

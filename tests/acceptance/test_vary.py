@@ -147,6 +147,11 @@ def test_what_vary_writes(here):
         (["--set", "guidance"], "--set guidance names no field and value."),
         (["--set", "guidance=11"], "guidance"),
         (["--set", "promt=x"], "promt"),
+        (["--set", "povwatch=3", "--hold"], "--set povwatch: it is no object. Write povwatch.priority=5."),
+        (["--seed", "1..2", "--set", "seed=4"], "--seed and --set seed both give the seed."),
+        (["--set", "name=other"], "--set name: the clip and the look decide it."),
+        (["--set", "prompt=a\udcff", "--template", "driving"], "--set prompt: it is no text in UTF-8."),
+        (["--set", r'prompt="\ud800"'], "--set prompt: it is no text in UTF-8."),
     ],
 )
 def test_what_vary_refuses(here, words, said):
