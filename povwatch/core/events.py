@@ -140,6 +140,10 @@ SENTENCES: dict[str, tuple[int, str]] = {
         INFO,
         "{clip}: JSON written: {spec}, prompt of the template {template}",
     ),
+    "look-left-out": (
+        WARNING,
+        "{clip}: it gets no look of the template {template}: {spec} is the JSON of {holder}",
+    ),
     "spec-carried": (INFO, "{clip}: was {before} before; its JSON goes along as {spec}; {left} stays where it is"),
     "spec-mended": (INFO, "{clip}: was {before} before; {spec} goes with it, and its video_path names {now} now"),
     "spec-left": (

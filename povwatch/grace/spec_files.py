@@ -155,6 +155,10 @@ class SpecFiles:
         for name in variants_for(self._defaults, job.path):
             look = replace(job, look=name)
             spec = layout.beside(job.path, look.stem).spec
+            holder = self._store.journal.holder(layout.split(spec)[0], look.stem)
+            if holder is not None and self._folder.present(holder):
+                self._store.note(job, "look-left-out", {"template": name, "spec": spec, "holder": holder})
+                continue
             if self._folder.write_spec(spec, self._default(look, duration, template=name)):
                 self._store.note(job, "spec-written", {"spec": spec, "template": name})
 

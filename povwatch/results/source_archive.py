@@ -20,10 +20,11 @@ from povwatch.core import layout
 from povwatch.core.errors import PovwatchError, SpecInvalid
 from povwatch.core.events import say
 from povwatch.core.job import JobState
+from povwatch.core.looks import stem
 from povwatch.files.signature import identity_of, signature
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from povwatch.config.settings import Config
     from povwatch.core.job import Job
@@ -36,6 +37,10 @@ VERSIONS_MAX = 999
 """At most so many clips of one name are kept."""
 
 
+def _nobody(_folder: bytes, _base: bytes) -> None:
+    """The holder where no other clip is."""
+
+
 class SourceArchive:
     """Moves finished clips, if the configuration asks for it."""
 
@@ -43,10 +48,14 @@ class SourceArchive:
         self._config = config
         self._folder = folder
 
-    def move(self, job: Job, others: Sequence[Job] = ()) -> None:
+    def move(
+        self, job: Job, others: Sequence[Job] = (), holder: Callable[[bytes, bytes], bytes | None] = _nobody
+    ) -> None:
         """Move a job's clip and JSON. Safe to repeat. A failure is logged, and the clip stays.
 
-        `others` are the last jobs of the clip's other looks. The clip stays if one of them has not ended, or not well.
+        Args:
+            others: the last jobs of the clip's other looks. The clip stays if one of them has not ended, or not well.
+            holder: folder and base to the clip that has the base, if one has.
         """
         if self._config.publish.source != "move" or any(other.state not in OVER for other in others):
             return
@@ -54,7 +63,7 @@ class SourceArchive:
         folder, name = layout.split(job.path)
         to = layout.filled(self._config.publish.source_to, folder=folder, name=name)
         try:
-            if self._new_looks(jobs) or not all(map(self._json_is_what_ran, jobs)):
+            if self._new_looks(jobs, holder) or not all(map(self._json_is_what_ran, jobs)):
                 return
             if (moved := self._moved_before(job, to)) is None:
                 if not self._clip_is_what_ran(job):
@@ -72,10 +81,12 @@ class SourceArchive:
         except (OSError, ValueError, PovwatchError) as error:
             say("move-failed", job, to=to, problem=_problem(error))
 
-    def _new_looks(self, jobs: Sequence[Job]) -> bool:
+    def _new_looks(self, jobs: Sequence[Job], holder: Callable[[bytes, bytes], bytes | None]) -> bool:
         """Whether a JSON of another look is beside the clip, whose job is still to be added."""
-        known = {one.look for one in jobs}
-        return any(look not in known for look in self._folder.looks_beside(jobs[0].path, jobs[0].base))
+        path, base = jobs[0].path, jobs[0].base
+        new = set(self._folder.looks_beside(path, base)) - {one.look for one in jobs}
+        holders = (holder(layout.split(path)[0], stem(base, look)) for look in new)
+        return any(clip is None or not self._folder.present(clip) for clip in holders)
 
     def _clip_is_what_ran(self, job: Job) -> bool:
         """Whether the clip is unchanged since its claim."""

@@ -420,7 +420,8 @@ class ResultsStage(Stage):
 
     def _move_clip(self, job: Job) -> None:
         """Move the clip of a job that is done, if the configuration asks for that."""
-        self._archive.move(job, [other for other in self._store.all_looks(job.path) if other.look != job.look])
+        others = [other for other in self._store.all_looks(job.path) if other.look != job.look]
+        self._archive.move(job, others, self._store.journal.holder)
 
     def _publish_later(self, job: Job, error: PovwatchError, when: float) -> None:
         # If the private folder is missing, the error says so, and nobody knows whether it comes back.

@@ -106,6 +106,19 @@ def test_renamed_clip_takes_its_looks_along(here):
     assert here.states(b"b.mp4") == {"": "queued", "night": "queued", "rain": "grace"}
 
 
+def test_variant_whose_json_is_another_clips(tmp_path):
+    """A new clip gets no JSON of a look that is the JSON of another clip beside it."""
+    here = Looks(tmp_path / "variants", spec={"variants": ["kitchen_night", "kitchen_rain"]})
+    (here.inputs / "a.kitchen_night.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(4000))
+    here.copy()
+    assert here.states() == {"": "grace", "kitchen_rain": "grace"}
+    assert sorted(file.name for file in here.inputs.glob("*.json")) == ["a.json", "a.kitchen_rain.json"]
+    (left,) = [event for _, event in here.app.journal.events_named("look-left-out")]
+    assert left.data == {"template": "kitchen_night", "spec": "a.kitchen_night.json", "holder": "a.kitchen_night.mp4"}
+    here.close()
+    here.no_bug()
+
+
 def test_late_edit_of_a_look(here):
     """An edit of a look that has ended runs that look again, and no other."""
     here.write("night")

@@ -159,3 +159,23 @@ def test_stays_for_a_look_to_be_taken_in(inputs, job):
     (inputs / "a.night.json").write_bytes(SPEC)
     aside(inputs).move(job, [night])
     assert below(inputs) == ["a.json", "a.mp4", "a.night.go", "a.night.json"]
+
+
+def test_json_of_another_clip_is_no_look(inputs, job):
+    """The JSON of a clip that is called like a look keeps the clip in its place only once that clip is gone."""
+    make_clip(inputs / "a.night.mp4", frames=3)
+    (inputs / "a.night.json").write_bytes(SPEC)
+    holders = {b"a.night": b"a.night.mp4"}
+
+    def holder(_folder, base):
+        return holders.get(base)
+
+    aside(inputs).move(job, holder=holder)
+    assert below(inputs) == [".done/a.json", ".done/a.mp4", "a.night.json", "a.night.mp4"]
+
+
+def test_stays_for_the_look_of_a_clip_that_is_gone(inputs, job):
+    """Once the other clip is gone, its JSON is a look of this one, which waits for it."""
+    (inputs / "a.night.json").write_bytes(SPEC)
+    aside(inputs).move(job, holder=lambda _folder, base: b"a.night.mp4" if base == b"a.night" else None)
+    assert below(inputs) == ["a.json", "a.mp4", "a.night.json"]
