@@ -142,7 +142,7 @@ class LookFiles:
         if last.state is not JobState.REJECTED or self.refused(clip, look):
             return False
         job = self._store.job(last.job)
-        if job.source_info is not None:  # it was rejected for its JSON
+        if not job.name_refused:
             return False
         self._error_files.clear(job)
         return True

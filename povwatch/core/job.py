@@ -221,6 +221,11 @@ class Job:
         return self.state.ended
 
     @property
+    def name_refused(self) -> bool:
+        """Whether it is a look that cannot have its name: it was rejected before it joined its clip's arrival."""
+        return self.state is JobState.REJECTED and self.look != looks.OWN and self.source_info is None
+
+    @property
     def kept(self) -> bool:
         """Whether it failed after generation, with its artifact kept for another try to finish it."""
         return self.state is JobState.FAILED and self.artifact is not None

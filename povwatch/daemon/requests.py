@@ -234,6 +234,8 @@ class Requests:
         if job.state is JobState.DONE and not force:
             same = command("retry", "--force", clip=job.called)
             raise Refused(f"it is done ({job.output}). To run the same again: {same}")
+        if job.name_refused:
+            raise Refused(f"it is {job.state} already: {job.error}")
         if not force and self._app.results.finish_kept(job):
             return f"what was generated is finished again, as job {job.id}; nothing is generated anew."
         again = self._app.arrival.joining.rerun(job, now, force=force or job.force)

@@ -235,6 +235,21 @@ def test_base_that_the_clip_lost(here):
     assert here.jobs()["night"].stem == b"a.mp4.night"
 
 
+@pytest.mark.parametrize("word", ["a@aug", "a"])
+def test_retry_of_a_refused_name(here, word):
+    """A look that cannot have its name does not run after a retry either."""
+    here.write("aug")
+    here.copy()
+    here.app.store.cancel(here.jobs()[""], "no longer wanted")
+    here.app.spool.prepare()
+    asked = here.app.spool.ask("retry", word)
+    Requests(here.app).tick(0)
+    answer = here.app.spool.wait(asked, 5)
+    assert '"aug" is no name for a look' in " ".join([answer.text, *answer.lines])
+    here.arrive()
+    assert here.states() == {"": "grace" if word == "a" else "cancelled", "aug": "rejected"}
+
+
 def test_cancel_all_while_it_arrives_anew(here):
     """A cancel of the whole clip ends each look once, also while a replaced clip arrives."""
     here.copy()
