@@ -174,7 +174,7 @@ def test_json_of_another_clip_is_no_look(inputs, job):
     assert below(inputs) == [".done/a.json", ".done/a.mp4", "a.night.json", "a.night.mp4"]
 
 
-def test_stays_for_the_look_of_a_clip_that_is_gone(inputs, job):
+def test_stays_for_look_of_a_clip_now_gone(inputs, job):
     """Once the other clip is gone, its JSON is a look of this one, which waits for it."""
     (inputs / "a.night.json").write_bytes(SPEC)
     aside(inputs).move(job, holder=lambda _folder, base: b"a.night.mp4" if base == b"a.night" else None)
