@@ -94,8 +94,8 @@ class LookFiles:
         self._over = {clip: count for clip, count in self._over.items() if clip in found}
         for clip, of_clip in found.items():
             known = self.known(clip)
-            freed = {look for look in of_clip if look in known and self._freed(clip, look, known[look])}
-            new = {look: of_clip[look] for look in sorted((of_clip.keys() - known.keys()) | freed)}
+            again = {look for look in of_clip if look in known and self._comes_again(clip, look, known[look])}
+            new = {look: of_clip[look] for look in sorted((of_clip.keys() - known.keys()) | again)}
             if new and clip in self._store.known:
                 self._charged(clip, new, [look for look in of_clip if look not in new])
 
@@ -137,12 +137,16 @@ class LookFiles:
         base = self._store.known[clip].base
         return looks.refusal(look, base, others=others)
 
-    def _freed(self, clip: bytes, look: str, last: Known) -> bool:
-        """Whether a look that could not have its name can have it now."""
-        if last.state is not JobState.REJECTED or self.refused(clip, look):
+    def _comes_again(self, clip: bytes, look: str, last: Known) -> bool:
+        """Whether a look that has ended is taken in again: its clip was replaced, or it can have its name now."""
+        own = self._store.known.get(clip)
+        replaced = own is not None and last.state.ended and last.source_stat != own.source_stat
+        if not replaced and last.state is not JobState.REJECTED:
             return False
         job = self._store.job(last.job)
         if not job.name_refused:
+            return replaced
+        if self.refused(clip, look):
             return False
         self._error_files.clear(job)
         return True

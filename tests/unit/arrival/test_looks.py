@@ -309,6 +309,35 @@ def test_replaced_while_another_look_runs(here):
     assert here.states() == {"": "cancelled", "night": "failed", "rain": "cancelled"}
 
 
+def test_replaced_after_its_looks_ended(here):
+    """If the clip is replaced, its looks that have ended run again, too, as its own look does."""
+    here.copy()
+    here.write("night")
+    here.rescan()
+    here.app.store.cancel(here.jobs()["night"], "no longer wanted")
+    here.app.store.cancel(here.jobs()[""], "no longer wanted")
+    here.rescan()
+    assert here.states() == {"": "cancelled", "night": "cancelled"}
+    here.copy(frames=5)
+    here.rescan()
+    assert here.states() == {"": "grace", "night": "grace"}
+    assert len({job.source_hash for job in here.jobs().values()}) == 1
+
+
+def test_clip_that_comes_back(here):
+    """The looks of a clip that was deleted run once it is there again."""
+    here.copy()
+    here.write("night")
+    here.rescan()
+    (here.inputs / "a.mp4").unlink()
+    here.rescan()
+    here.until(10)
+    assert here.states() == {"": "cancelled", "night": "cancelled"}
+    here.copy()
+    here.rescan()
+    assert here.states() == {"": "grace", "night": "grace"}
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_copy_that_was_another_file(here, killed):
     """If a look's copy is not the file that arrived, the clip arrives anew, and the look joins again."""
