@@ -69,8 +69,10 @@ def _look_gates(config: Config, reader: JournalReader, word: str) -> list[Gate] 
     if word.endswith(".json") and not find(known, word):
         spec = os.fsencode(word)
         owner = looks.owner(spec, reader.holder, suffixes=config.arrival.suffixes)
-        if owner is None or not os.path.lexists(config.paths.inputs / word):
+        if not os.path.lexists(config.paths.inputs / word):
             return None
+        if owner is None:
+            return [("name", STOPS, _of_nobody(spec))]
         what = (
             f"the look {owner.look} of {shown(owner.clip)}" if owner.look else f"the JSON of {shown(owner.clip)} itself"
         )
@@ -82,21 +84,31 @@ def _look_gates(config: Config, reader: JournalReader, word: str) -> list[Gate] 
     if len(paths) != 1 or not look or reader.latest(paths[0], look):
         return None
     spec = layout.spec_beside(paths[0], looks.stem(known[paths[0]].base, look))
-    if not os.path.lexists(config.paths.inputs / os.fsdecode(spec)):
-        return None
-    return list(_without_job(config, reader, looks.Owner(paths[0], look), known[paths[0]]))
+    there = os.path.lexists(config.paths.inputs / os.fsdecode(spec))
+    return list(_without_job(config, reader, looks.Owner(paths[0], look), known[paths[0]])) if there else None
+
+
+def _of_nobody(spec: bytes) -> str:
+    """Whose a JSON could be that no clip owns."""
+    whole = layout.split(spec)[1].removesuffix(looks.JSON)
+    base = whole.rpartition(b".")[0]
+    names = f"{shown(whole)} or {shown(base)}" if base else shown(whole)
+    return f"{shown(spec)} is the JSON of no clip that was seen: none beside it is called {names}"
 
 
 def _without_job(config: Config, reader: JournalReader, owner: looks.Owner, own: Known) -> Iterator[Gate]:
     """Why a look whose JSON is there has no job yet."""
     yield "clip", WAITS, shown(looks.called(*owner))
-    others = [job.look for job in reader.looks(owner.clip) if job.look != looks.OWN and not job.ended]
+    jobs = reader.looks(owner.clip)
+    stems = [layout.spec_beside(owner.clip, looks.stem(own.base, job.look)) for job in jobs if job.look != looks.OWN]
+    others = [spec for spec in stems if os.path.lexists(config.paths.inputs / os.fsdecode(spec))]
+    arrived = any(job.look == looks.OWN and job.source_hash is not None for job in jobs)
     most = config.spec.variants_max
     if why := looks.refusal(owner.look, own.base):
         yield "name", STOPS, why
     elif len(others) >= most:
         yield "looks", WAITS, f"the clip has {len(others)} looks already, and spec.variants_max is {most}"
-    elif own.state is JobState.ARRIVING or own.state.ended:
+    elif own.state is JobState.ARRIVING or not arrived:
         why_clip = command("why", clip=owner.clip)
         yield "arrival", WAITS, f"it is taken in when its clip has arrived ({own.state} now): {why_clip}"
     else:

@@ -171,8 +171,22 @@ def test_why_a_look_has_no_job(here):
     here.wait_state("clip.mp4", "arriving", waiting_on="incomplete")
     for word in ("clip@night", "clip.night.json"):
         assert "it is taken in when its clip has arrived (arriving now)" in here.call("why", word).stdout
+    (here.inputs / "ghost.night.json").write_text("{}")
+    said = here.call("why", "ghost.night.json").stdout
+    assert "is the JSON of no clip that was seen: none beside it is called ghost.night or ghost" in said
     done = here.call("show", "clip@night")
     assert 'clip.mp4 has no look "night". It has its own look alone.' in done.stderr
+
+
+def test_why_a_look_is_over_the_limit(here):
+    """A look over the limit waits for that, also once the other looks are done."""
+    here.configure(engine={"kind": toy("real")}, spec={"variants": ["kitchen_night"], "variants_max": 1})
+    here.start()
+    here.clip("clip.mp4")
+    here.wait_for("done", count=2)
+    (here.inputs / "clip.rain.json").write_text("{}")
+    here.wait_for("looks-limit")
+    assert "the clip has 1 looks already, and spec.variants_max is 1" in here.call("why", "clip@rain").stdout
 
 
 def test_vary_beside_another_clip(here):
