@@ -10,18 +10,5 @@ set -euo pipefail
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-[ $# -gt 0 ] || usage "$0"
-mkdir -p "$1"
-folder=$(cd "$1" && pwd); shift
-model=$folder/model
-build=$root/benchmarks/build_random_2b.py
-engine=()
-if [ "${1:-}" = --dry ]; then
-  shift
-  export OMP_NUM_THREADS=1
-  model=$folder/tiny
-  build=$root/tests/support/tiny_model.py
-  engine=(--tiny --steps 2 --size 192x112 --frames 45 --long 61)
-fi
-model_in "$model" "$build"
-exec "$python" "$root/benchmarks/bench_split.py" "$model" "$folder" "${engine[@]}" "$@"
+folder_of "$0" "$@"; shift
+bench bench_split.py "--steps 2 --size 192x112 --frames 45 --long 61" "$@"

@@ -14,9 +14,7 @@ set -euo pipefail
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-[ $# -gt 0 ] || usage "$0"
-mkdir -p "$1"
-folder=$(cd "$1" && pwd); shift
+folder_of "$0" "$@"; shift
 upstream=${UPSTREAM_PYTHON:-$root/cosmos-transfer2.5/.venv/bin/python}
 cache=$folder/hf
 beside=()
