@@ -251,6 +251,10 @@ class ArrivalStage(Stage):
             return  # this stage itself noticed the change
         self._begin_anew(job)
 
+    def resume(self, job: Job) -> str:  # noqa: ARG002 - nothing is done with it
+        """Nothing yet: the first rescan follows arriving clips again (`recall`)."""
+        return ""
+
     def try_again(self, mishap: Mishap) -> None:
         """See Stage. The clip is sampled and inspected anew."""
         if mishap.job.look == OWN:

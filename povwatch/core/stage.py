@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -38,7 +39,7 @@ class JobListener:
         """inputs/ was away until now (boot clock)."""
 
 
-class Stage(JobListener):
+class Stage(JobListener, ABC):
     """One stage of a clip's way. It owns the jobs in some states; each state belongs to one stage.
 
     Every change of a job's state calls `leave` of the old owner and `enter` of the new one, once the change is
@@ -54,27 +55,25 @@ class Stage(JobListener):
     def leave(self, job: Job) -> None:
         """A job has left these states; `job` is as it was before."""
 
+    @abstractmethod
     def resume(self, job: Job) -> str:
         """Go on with a job that an earlier start left in one of these states.
-
-        Arriving clips are not resumed: the first rescan follows them again (ArrivalStage.recall).
 
         Returns:
             What follows, for the summary: "to run again". Empty if nothing has to be said.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def cancel(self, job: Job, why: str) -> None:
         """End a job that is no longer wanted, now or as soon as its work can be stopped."""
-        raise NotImplementedError
 
+    @abstractmethod
     def try_again(self, mishap: Mishap) -> None:
         """Try a job again after an unforeseen failure."""
-        raise NotImplementedError
 
+    @abstractmethod
     def give_up(self, job: Job, error: PovwatchError) -> None:
         """End a job after its last unforeseen failure."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,20 @@ def rate_of(path):
         return Fraction(container.streams.video[0].average_rate)
 
 
+def quick(clip, frames, **spec):
+    """A job without guidance, which computes half as much."""
+    return job(clip, frames, guidance=0, **spec)
+
+
+def run(engine, asked, folder):
+    """A job's artifact, and the latents of each of its chunks."""
+    from safetensors.torch import load_file  # noqa: PLC0415 - see above
+
+    folder.mkdir(exist_ok=True)
+    artifact = engine.generate(asked, context(folder))
+    return artifact, [load_file(file)["latents"] for file in sorted((folder / "chunks").iterdir())]
+
+
 class Approves:
     """A checker that approves everything; the pipeline does not run without one."""
 

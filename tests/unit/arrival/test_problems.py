@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.arrivals import SETTLE, Arrivals
+from support.arrivals import SETTLE
 from support.clips import make_clip
 from support.damaged import noisy, remuxed
 
@@ -11,14 +11,6 @@ from povwatch.arrival.problems import INCOMPLETE_PATIENCE
 from povwatch.core.job import JobState, Waiting
 
 pytestmark = pytest.mark.usefixtures("forked_media_children")
-
-
-@pytest.fixture
-def here(tmp_path):
-    made = Arrivals(tmp_path)
-    yield made
-    made.close()
-    made.no_bug()
 
 
 def test_error_file_after_fifteen_minutes(here):

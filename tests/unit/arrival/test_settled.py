@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from support import made_containers as made
-from support.arrivals import SETTLE, Arrivals
+from support.arrivals import SETTLE
 from support.clips import make_clip
 
 from povwatch import container
@@ -16,14 +16,6 @@ from povwatch.container import reader
 from povwatch.core.job import JobState, Waiting
 
 pytestmark = pytest.mark.usefixtures("forked_media_children")
-
-
-@pytest.fixture
-def here(tmp_path):
-    made = Arrivals(tmp_path)
-    yield made
-    made.close()
-    made.no_bug()
 
 
 def test_refused_inspection_is_tried_again(here, monkeypatch):
@@ -53,6 +45,17 @@ def test_refused_inspection_is_tried_again(here, monkeypatch):
     here.settle()
     assert here.arrived == [b"a.mp4"]
     assert not (here.inputs / "a.error.txt").exists()
+
+
+def pauses(here):
+    """Have the inspection tried again for as long as the clip is paused: the seconds before each try."""
+    found = []
+    while here.newest().waiting_on is Waiting.PAUSED:
+        due = here.arrival.next_deadline()
+        found.append(due - here.clock.now)
+        here.until(due)
+        here.settle()
+    return found
 
 
 def killing(times):
@@ -90,13 +93,7 @@ def test_inspection_killed_again_and_again(here, monkeypatch):
     here.rescan()
     here.until(1000 + SETTLE + 1)
     here.settle()
-    pauses = []
-    while here.newest().waiting_on is Waiting.PAUSED:
-        due = here.arrival.next_deadline()
-        pauses.append(due - here.clock.now)
-        here.until(due)
-        here.settle()
-    assert pauses == [2, 4, 8, 16, 32]
+    assert pauses(here) == [2, 4, 8, 16, 32]
     assert here.newest().waiting_on is Waiting.INCOMPLETE
     assert "killed by SIGKILL" in here.newest().detail
     here.until(1000 + INCOMPLETE_PATIENCE + SETTLE)
@@ -199,11 +196,5 @@ def test_long_index_and_killed_inspection(here, long, monkeypatch):
     here.rescan()
     here.until(1000 + SETTLE + 1)
     here.settle()
-    pauses = []
-    while here.newest().waiting_on is Waiting.PAUSED:
-        due = here.arrival.next_deadline()
-        pauses.append(due - here.clock.now)
-        here.until(due)
-        here.settle()
-    assert pauses == [2, 4, 8, 16, 32]
+    assert pauses(here) == [2, 4, 8, 16, 32]
     assert here.newest().waiting_on is Waiting.INCOMPLETE

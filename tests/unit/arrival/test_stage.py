@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.arrivals import SETTLE, Arrivals
+from support.arrivals import SETTLE
 from support.clips import make_clip
 
 from povwatch.arrival.stage import GONE_PATIENCE, LET_GO_QUIET
@@ -11,14 +11,6 @@ from povwatch.core.job import JobState, Waiting
 from povwatch.core.retry import backoff
 
 pytestmark = pytest.mark.usefixtures("forked_media_children")
-
-
-@pytest.fixture
-def here(tmp_path):
-    made = Arrivals(tmp_path)
-    yield made
-    made.close()
-    made.no_bug()
 
 
 def test_clip_has_one_timer(here):

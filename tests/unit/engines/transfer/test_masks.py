@@ -13,6 +13,7 @@ tiny_needs.skip_without()
 
 from support import tiny_jobs
 from support.clips import make_clip
+from support.tiny_jobs import quick, run
 from support.upstream_source import MODEL, PIPELINE, UTILS, functions, method, needed, runnable
 
 from povwatch.engines.port import EngineFailure
@@ -23,7 +24,6 @@ from povwatch.engines.video_writer import VideoWriter
 
 torch = Deferred("torch")
 masks = Deferred("povwatch.engines.transfer.masks")
-safetensors = Deferred("safetensors.torch")
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
 
@@ -53,18 +53,6 @@ def asked(clip, frames, **spec):
 @pytest.fixture(scope="module")
 def engine(tiny):
     return tiny_jobs.loaded(tiny, controls=["edge", "vis"])[0]
-
-
-def quick(clip, frames, **spec):
-    """A job without guidance, which computes half as much."""
-    return tiny_jobs.job(clip, frames, guidance=0, **spec)
-
-
-def run(engine, job, folder):
-    """The artifact, and each chunk's latents."""
-    folder.mkdir(exist_ok=True)
-    artifact = engine.generate(job, tiny_jobs.context(folder))
-    return artifact, [safetensors.load_file(file)["latents"] for file in sorted((folder / "chunks").iterdir())]
 
 
 @needed

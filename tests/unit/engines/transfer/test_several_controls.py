@@ -8,11 +8,11 @@ tiny_needs.skip_without()
 
 from support import tiny_jobs
 from support.clips import make_clip
+from support.tiny_jobs import quick, run
 
 from povwatch.engines.transfer import memory
 
 torch = Deferred("torch")
-safetensors = Deferred("safetensors.torch")
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
 
@@ -27,18 +27,6 @@ def engine(tiny):
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     return tiny_jobs.clip_of(tmp_path_factory.mktemp("clip"), 5)
-
-
-def quick(clip, frames, **spec):
-    """A job without guidance, which computes half as much."""
-    return tiny_jobs.job(clip, frames, guidance=0, **spec)
-
-
-def run(engine, job, folder):
-    """The artifact, and each chunk's latents."""
-    folder.mkdir(exist_ok=True)
-    artifact = engine.generate(job, tiny_jobs.context(folder))
-    return artifact, [safetensors.load_file(file)["latents"] for file in sorted((folder / "chunks").iterdir())]
 
 
 def black(folder, frames):
