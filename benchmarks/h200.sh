@@ -6,7 +6,10 @@
 #   --dry      the tests' tiny model on the CPU instead: shows in a minute that all of this works
 #   PYTHON     the interpreter of an environment with povwatch, its dependencies and the diffusers engine's; PYTHONPATH does
 #              not do, as the children of the daemon run isolated
-# 35 steps take about 25 minutes on an H200; `--steps 5` gives the same seconds a step in 5.
+# On one H200, beside the model's making (1 minute):
+#   --frames 93 --exact pipeline                6 minutes; the engine with diffusers' modules, figures.json for --beside
+#   --steps 35,2,2 --beside FIGURES             6 minutes; seconds a step are those of 35, and the ratio to the run before
+#   --frames 93x10 --steps 1 --compiled CACHE   3 minutes; a restart, and how long the GPU is idle between jobs
 set -euo pipefail
 # shellcheck source=benchmarks/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -280,7 +280,7 @@ class Watts:
 
     def __init__(self, device: Any) -> None:  # noqa: ANN401 - torch.device
         self._on = device.type == "cuda"
-        self._seen: list[float] = []
+        self._seen: list[tuple[float, float]] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
 
@@ -294,16 +294,17 @@ class Watts:
         if self._on:
             self._thread.join()
 
-    def median(self) -> float | None:
-        """Over the time that it was read."""
-        return round(statistics.median(self._seen)) if self._seen else None
+    def median(self, since: float = 0.0) -> float | None:
+        """Over the time that it was read; from a moment of time.monotonic() on."""
+        seen = [power for moment, power in self._seen if moment >= since]
+        return round(statistics.median(seen)) if seen else None
 
     def _read(self) -> None:
         from povwatch.gpu import nvml  # noqa: PLC0415 - on machines with a GPU alone
 
         while not self._over.wait(0.1):
             if (found := nvml.read_gpus().found) and found[0].power is not None:
-                self._seen.append(found[0].power)
+                self._seen.append((time.monotonic(), found[0].power))
 
 
 def machine(device: Any) -> dict[str, Any]:  # noqa: ANN401 - torch.device

@@ -5,6 +5,7 @@
 
 PYTHON and HF_HOME are as for bench_upstream.py. Each worker does the first chunk of one job twice: once with cuDNN's
 convolutions chosen by its rules, as povwatch has it, and once by time, as upstream has it.
+With --gpus 0,0 both workers are loaded on one GPU, which needs memory for two, and do their jobs one after the other.
 FOLDER gets the latents and two_workers.json.
 """
 
@@ -55,9 +56,11 @@ def main(asked: argparse.Namespace) -> int:
             assert isinstance(loaded, events.EngineLoaded), loaded
         found: dict[str, Any] = {}
         for name, timed in (("by_rule", False), ("by_time", True)):
-            for bench in benches:
-                begin(bench, name, timed=timed)
-            seconds = stages(benches)
+            seconds = []
+            for together in [benches] if len({*asked.gpus.split(",")}) > 1 else [[bench] for bench in benches]:
+                for bench in together:
+                    begin(bench, name, timed=timed)
+                seconds += stages(together)
             one, other = (bench.folder / name / CHUNK for bench in benches)
             found[name] = {"same": one.read_bytes() == other.read_bytes(), "difference": difference(one, other)}
             found[name] |= {"seconds": seconds}
@@ -103,5 +106,5 @@ if __name__ == "__main__":
     parser.add_argument("--resolution", default="720")
     parser.add_argument("--long", type=int, default=120, help="frames of the clip; more than one chunk")
     parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--gpus", default="0,1", help="the GPU of each worker")
+    parser.add_argument("--gpus", default="0,1", help="the GPU of each worker; the same one twice: in turn")
     sys.exit(main(parser.parse_args()))
