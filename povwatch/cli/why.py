@@ -27,7 +27,7 @@ from povwatch.files.fs import open_beneath
 from povwatch.journal import members
 from povwatch.journal.lock import holder
 from povwatch.media.damage import describe_damage, describe_sizes
-from povwatch.spec.holding import held_by, marker_before
+from povwatch.spec import holding
 from povwatch.spec.inputs_folder import InputsFolder
 from povwatch.spec.parse import parse
 
@@ -263,8 +263,8 @@ def _spec(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:
     markers = folder.markers(beside)
     start = spec.povwatch.start
     go = job.go or markers.go
-    before = marker_before(reader.events(job.id)) if job.hold else ""
-    by = held_by(job, beside, marker=markers.hold, go=go, start=start, marker_before=before)
+    by_whom = holding.holder(reader.events(job.id)) if job.hold else ""
+    by = holding.held_by(job, beside, marker=markers.hold, go=go, start=start, holder=by_whom)
     if by:
         yield "hold", STOPS, by
     if folder.editor_open(beside.spec, time.time()):

@@ -39,7 +39,7 @@ from povwatch.grace.named_files import NamedFiles
 from povwatch.grace.spec_files import SpecFiles, SpecReading
 from povwatch.media.damage import describe_damage
 from povwatch.media.info import VideoInfo
-from povwatch.spec.holding import HELD_BEFORE, held_by, marker_before
+from povwatch.spec import holding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,8 +91,8 @@ class GraceEntry:
     """Since when the clip has no JSON; None if it has one."""
     lock: bytes | None = None
     """The file that shows that an editor has the JSON open."""
-    marker_before: str | None = None
-    """Result of `holding.marker_before`; None until it is needed."""
+    holder: str | None = None
+    """Result of `holding.holder`; None until it is needed."""
     was_unmeasured: bool | None = None
     """Whether files were still to be measured when the job last got a reason to wait; None before the first one."""
     announce: bool = False
@@ -198,9 +198,10 @@ class GraceStage(Stage):
         """
         beside = layout.beside(before.path, before.stem)
         markers = self._folder.markers(beside)
-        if markers.hold:
-            marker = {"marker": layout.shown(beside.hold)}
-            self._store.journal.note(job, HELD_BEFORE, self._store.clock.wall(), marker)
+        holder = holding.holder(self._store.journal.events(before.id)) if before.hold else ""
+        if markers.hold or holder:
+            held = {"marker": layout.shown(beside.hold)} if markers.hold else {"holder": holder}
+            self._store.journal.note(job, holding.HELD_BEFORE, self._store.clock.wall(), held)
         with_json = self._files.carry(job, before) or not self._folder.exists(beside.spec)
         if job.look == OWN:
             self._files.carry_looks(job, before)
@@ -372,10 +373,11 @@ class GraceStage(Stage):
         reading = entry.reading
         start = reading.spec.povwatch.start if reading.spec else None
         go = job.go or markers.go
-        if job.hold and entry.marker_before is None:
-            entry.marker_before = marker_before(self._store.journal.events(job.id))
-        before = entry.marker_before or ""
-        by = held_by(job, beside, marker=markers.hold, go=go, start=start, marker_before=before)
+        if not job.hold:
+            entry.holder = None
+        elif entry.holder is None:
+            entry.holder = holding.holder(self._store.journal.events(job.id))
+        by = holding.held_by(job, beside, marker=markers.hold, go=go, start=start, holder=entry.holder or "")
         first = not entry.grace.digest
         sample = Sample(
             digest=reading.digest,

@@ -19,30 +19,47 @@ if TYPE_CHECKING:
 
 
 HELD_BEFORE = "held-before"
-"""The event of a clip that was renamed while a `.hold` file held it. `marker` is that file."""
+"""The event of a clip that was renamed while it was held. `marker` is the `.hold` file that held it, `holder` who else
+did, as `holder` says it."""
+
+REBUILT = "rebuilt"
+"""The event of a job that `povwatch rebuild` restored. `why` says why it is held, if it is."""
+
+REQUEST = "request"
+"""The event of what people ask for, such as `povwatch go` or `povwatch hold`."""
 
 
-def held_by(job: Job, beside: Beside, *, marker: bool, go: bool, start: str | None, marker_before: str = "") -> str:
+def held_by(job: Job, beside: Beside, *, marker: bool, go: bool, start: str | None, holder: str = "") -> str:
     """A sentence without its full stop; empty if the clip is not held.
 
     `marker` says that its `.hold` file exists, `go` that there was a go, by command or by file. `start` is that of its
-    JSON, `marker_before` the `.hold` file that held it under its former name.
+    JSON, `holder` the result of the function of that name, for a job that is held in the journal.
     """
     let_go = command("go", clip=job.called)
-    holder = f"{marker_before} held it under its name before" if marker_before else "`povwatch hold` asked for it"
+    who = holder or "`povwatch hold` asked for it"
     if marker and job.hold:
-        return f"{shown(beside.hold)} is there, and {holder}; remove that file, and then: {let_go}"
+        return f"{shown(beside.hold)} is there, and {who}; remove that file, and then: {let_go}"
     if marker:
         return f"{shown(beside.hold)} is there; remove that file to let the clip go"
-    if job.hold and marker_before:
-        return f"{holder}, and only {let_go} lets it go now"
     if job.hold:
-        return f"{holder}; {let_go} lets it go"
+        return f"{who}, and only {let_go} lets it go now" if holder else f"{who}; {let_go} lets it go"
     if start == "hold" and not go:  # a go comes after the JSON was written, and overrides its hold
         return f'its JSON says "start": "hold"; take that out, or: {let_go}'
     return ""
 
 
-def marker_before(events: Iterable[Event]) -> str:
-    """The `.hold` file that held the clip under its former name, from its job's events; empty if none did."""
-    return next((str(event.data.get("marker", "")) for event in events if event.event == HELD_BEFORE), "")
+def holder(events: Iterable[Event]) -> str:
+    """Who else than `povwatch hold` has a job held, from its events, as a clause; empty if nobody else.
+
+    The last event about it counts.
+    """
+    found = ""
+    for event in events:
+        if event.event == HELD_BEFORE:
+            marker = event.data.get("marker")
+            found = f"{marker} held it under its name before" if marker else str(event.data.get("holder", ""))
+        elif event.event == REBUILT and (why := event.data.get("why")):
+            found = f"`povwatch rebuild` held it ({why})"
+        elif event.event == REQUEST:
+            found = ""
+    return found

@@ -49,6 +49,8 @@ def test_lost_journal_is_made_again(tmp_path):
         assert newest(here, b"a.mp4").attempts == 1
         held = newest(here, b"bare.mp4")
         assert (held.state, held.waiting_on) == ("grace", "held")
+        why = "bare/bare_preview.mp4 has no manifest, and may be its result"
+        assert held.detail.startswith(f"`povwatch rebuild` held it ({why}), and only ")
         for name, data in results.items():
             if name != "bare/bare_preview.json":
                 assert (here.outputs / name).read_bytes() == data

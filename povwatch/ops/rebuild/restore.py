@@ -14,15 +14,13 @@ from povwatch.journal.anew import Restored
 from povwatch.media.info import Checked, VideoInfo
 from povwatch.ops.rebuild.plan import Fate
 from povwatch.results.manifest import SOURCE_FIELDS
+from povwatch.spec.holding import REBUILT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from povwatch.ops.rebuild.outputs import Promise, Result
     from povwatch.ops.rebuild.plan import Clip, Plan
-
-EVENT = "rebuilt"
-"""The event in the history of each restored job."""
 
 CHECKED = frozenset(field.name for field in dataclasses.fields(Checked))
 """The fields of a result's check, which its manifest repeats."""
@@ -52,7 +50,7 @@ def jobs(plan: Plan, clips: Sequence[Clip], now: float) -> list[Restored]:
             created_at=now,
             updated_at=now,
         )
-        found.append(Restored(job, ((now, "seen", {}), (now, EVENT, {"why": verdict.why}))))
+        found.append(Restored(job, ((now, "seen", {}), (now, REBUILT, {"why": verdict.why}))))
     return found
 
 
@@ -61,7 +59,7 @@ def _done(number: int, result: Result, clip: Clip | None, now: float) -> Restore
     detail = f"found again by povwatch rebuild{'; ' + result.problem if result.problem else ''}"
     job = _job(number, result, clip, state=JobState.DONE, detail=detail)
     fields = {"manifest": layout.shown(result.file)} | ({"problem": result.problem} if result.problem else {})
-    return Restored(job, ((result.started, "started", {}), (now, EVENT, fields)))
+    return Restored(job, ((result.started, "started", {}), (now, REBUILT, fields)))
 
 
 def _promised(promise: Promise, clip: Clip | None, now: float) -> Restored:
@@ -70,7 +68,7 @@ def _promised(promise: Promise, clip: Clip | None, now: float) -> Restored:
     output = promise.result.text["output"]
     numbers = Checked.from_json({key: output[key] for key in CHECKED if key in output})
     checked = {"numbers": numbers.to_json()}
-    return Restored(job, ((promise.result.started, "started", {}), (now, "checked", checked), (now, EVENT, {})))
+    return Restored(job, ((promise.result.started, "started", {}), (now, "checked", checked), (now, REBUILT, {})))
 
 
 def _job(number: int, result: Result, clip: Clip | None, **to: Any) -> Job:  # noqa: ANN401 - a job's own fields

@@ -6,15 +6,20 @@ import dataclasses
 
 from povwatch.core.job import Job, JobState
 from povwatch.core.layout import beside
-from povwatch.spec.holding import held_by
+from povwatch.journal.reader import Event
+from povwatch.spec.holding import held_by, holder
 
 JOB = Job(id=1, path=b"d/my a.mp4", base=b"my a", state=JobState.GRACE)
 FILES = beside(JOB.path, JOB.base)
 GO = "povwatch go 'd/my a.mp4'"
 
 
-def by(job=JOB, *, marker=False, go=False, start=None):
-    return held_by(job, FILES, marker=marker, go=go, start=start)
+def by(job=JOB, *, marker=False, go=False, start=None, holder=""):
+    return held_by(job, FILES, marker=marker, go=go, start=start, holder=holder)
+
+
+def events(*named):
+    return [Event(float(at), name, None, "grace", None, dict(data)) for at, (name, data) in enumerate(named)]
 
 
 def test_nobody_holds_it():
@@ -43,3 +48,20 @@ def test_json_gives_way_to_go():
     assert '"start": "hold"' in text
     assert text.endswith(GO)
     assert by(start="hold", go=True) == ""
+
+
+def test_rebuild_holds_it():
+    """What `povwatch rebuild` held says so, with its reason, until somebody asks for something else."""
+    rebuilt = ("rebuilt", {"why": "it has no result, and --hold was given"})
+    text = by(dataclasses.replace(JOB, hold=True), holder=holder(events(("seen", {}), rebuilt)))
+    assert text == f"`povwatch rebuild` held it (it has no result, and --hold was given), and only {GO} lets it go now"
+    assert holder(events(rebuilt, ("request", {}))) == holder(events(("rebuilt", {"manifest": "a_aug.json"}))) == ""
+
+
+def test_holder_goes_with_a_renamed_clip():
+    """A clip that was renamed while it was held says who held it under its former name."""
+    text = holder(events(("held-before", {"marker": "b.hold"})))
+    says = f"b.hold held it under its name before, and only {GO} lets it go now"
+    assert by(dataclasses.replace(JOB, hold=True), holder=text) == says
+    before = "`povwatch rebuild` held it (it has no result)"
+    assert holder(events(("held-before", {"holder": before}))) == before
