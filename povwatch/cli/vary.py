@@ -21,7 +21,7 @@ from povwatch.cli.specs import SpecWriter
 from povwatch.core import layout, looks
 from povwatch.core.command import command
 from povwatch.core.errors import ConfigError, EnvironmentFault, PovwatchError, SpecInvalid
-from povwatch.spec.first import choose, first_spec, needs_duration
+from povwatch.spec.first import choose, first_spec, merged, needs_duration
 from povwatch.spec.inputs_folder import InputsFolder
 from povwatch.spec.parse import SIZE_MAX, as_json, parse
 from povwatch.spec.problems import explain
@@ -66,7 +66,11 @@ def vary(  # noqa: PLR0917 - typer passes them by name
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="A field of the JSON: guidance=4, edge.control_weight=0.5."),
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="A field of the JSON: guidance=4, edge.control_weight=0.5; null takes it out.",
+        ),
     ] = None,
     hold: Annotated[bool, typer.Option("--hold", help="Hold each of them.")] = False,  # noqa: FBT002
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,  # noqa: FBT002
@@ -103,7 +107,7 @@ def variations(
             "Nothing says how the looks differ.", f"Give --template, --seed or --set: {command('vary', '--help')}"
         )
     _check_changes(changes, seeds)
-    extra = "_".join(f"{key}{value}" for key, value in _flat(changes))
+    extra = "_".join(f"no-{key}" if value is None else f"{key}{value}" for key, value in _flat(changes))
     found = {}
     every_seed: Sequence[int | None] = seeds or [None]
     for template, seed in itertools.product(templates, every_seed):
@@ -182,7 +186,8 @@ class _Writer:
         except (PovwatchError, EnvironmentFault) as error:
             return "failed", f"not written: {error}"
         of = f"template {variation.template}" if variation.template else "as the clip's own JSON"
-        changed = "".join(f", {key} {value}" for key, value in _flat(variation.changes) if key != "povwatch.start")
+        flat = [(key, value) for key, value in _flat(variation.changes) if key != "povwatch.start"]
+        changed = "".join(f", without {key}" if value is None else f", {key} {value}" for key, value in flat)
         held = ", held" if variation.changes.get("povwatch", {}).get("start") == "hold" else ""
         return "written", f"{'would be ' if self._dry else ''}written, {of}{changed}{held}"
 
@@ -223,10 +228,7 @@ class _Writer:
 
 def _changed(data: bytes, label: bytes, changes: dict[str, Any]) -> bytes:
     """The clip's own JSON with other fields, and another name for what upstream's command line makes of it."""
-    members: dict[str, Any] = json.loads(data.decode("utf-8-sig"))
-    for key, value in changes.items():
-        there = members.get(key)
-        members[key] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value
+    members = merged(json.loads(data.decode("utf-8-sig")), changes)
     members["name"] = json.loads(as_json(label.decode("utf-8", "backslashreplace").encode()))
     return (json.dumps(members, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")
 

@@ -91,8 +91,7 @@ def first_spec(
         facts: with what `needs_duration` and `needs_digest` ask for.
         look: the look's name; empty for the clip's own JSON.
         seed: instead of `spec.seed`.
-        changes: fields that replace the template's. An object is merged into the object that is there, and None takes a
-            field out.
+        changes: fields that replace the template's, as `merged` has it.
     """
     changes = {"seed": defaults.seed if seed is None else seed, **(changes or {})}
     drawn = _drawn(template, facts, seed=changes["seed"], look=look)
@@ -115,14 +114,31 @@ def first_spec(
         own["drawn"] = drawn
     if own:
         members["povwatch"] = own
-    for key, value in changes.items():
-        there = members.get(key)
-        members[key] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value
+    members = merged(members, changes)
     texts = {key: _as_text(value) for key, value in members.items() if value is not None}
     texts["name"] = as_json(label.decode("utf-8", "backslashreplace").encode())  # only a label: no half characters
     texts["video_path"] = as_json(name)
     lines = ",\n".join(f'  "{key}": {text}' for key, text in texts.items())
     return f"{{\n{lines}\n}}\n".encode()
+
+
+def merged(members: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a JSON with others in their place.
+
+    An object is merged into the object that is there. None takes a field out, also from an object.
+    """
+    found = dict(members)
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            there = found.get(key)
+            inside = merged(there if isinstance(there, dict) else {}, value)
+            if inside or not value or isinstance(there, dict):  # what is not there needs no taking out
+                found[key] = inside
+        elif value is None:
+            found.pop(key, None)
+        else:
+            found[key] = value
+    return found
 
 
 def _drawn(template: Template, facts: Facts, *, seed: int, look: str) -> dict[str, str]:

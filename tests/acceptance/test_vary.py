@@ -133,6 +133,10 @@ def test_what_vary_writes(here):
     assert 'write "video_path": "clip.mp4"' in checked
     assert "4 looked at, 1 to be put right." in checked
     (here.inputs / "clip.wrong.json").unlink()
+    done = here.call("vary", "clip", "--set", "guidance=null", "--set", "edge.control_weight=null")
+    assert "written, as the clip's own JSON, without guidance, without edge.control_weight" in done.stdout
+    found = spec(here, "no-guidance_no-edge-control_weight")
+    assert ("guidance" in found, found["edge"]) == (False, {})
     again = here.call("vary", "clip", "--seed", "7,9", "--set", "edge.control_weight=0.25")
     assert "0 written, 2 there already." in again.stdout
 

@@ -7,7 +7,7 @@ import pytest
 from povwatch.config.settings import FolderDefaults, SpecDefaults
 from povwatch.core.errors import ConfigError
 from povwatch.spec.choices import draw
-from povwatch.spec.first import choose, first_spec, folder_of, needs_digest, needs_duration
+from povwatch.spec.first import choose, first_spec, folder_of, merged, needs_digest, needs_duration
 from povwatch.spec.prompts import Template
 from povwatch.spec.variables import Facts, filled, spoken
 
@@ -182,3 +182,18 @@ def test_folder_shares_the_choices():
     assert data["negative_prompt"] == f"no {data['povwatch']['drawn']['light']}"
     with pytest.raises(ConfigError, match=r"plain does not go with .* of cars: negative_prompt: \{light\} is no"):
         choose(defaults, templates, b"cars/a.mp4", template="plain")
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"guidance": None, "seed": None}, {"edge": {"control_weight": 1.0}}),
+        ({"edge": {"control_weight": None}}, {"guidance": 3, "edge": {}}),
+        ({"edge": {"mask_path": "m.mp4"}}, {"guidance": 3, "edge": {"control_weight": 1.0, "mask_path": "m.mp4"}}),
+        ({"edge": None, "vis": {}}, {"guidance": 3, "vis": {}}),
+        ({"vis": {"control_weight": None}}, {"guidance": 3, "edge": {"control_weight": 1.0}}),
+    ],
+)
+def test_merged(changes, found):
+    """Changes are merged into a JSON's fields, and null takes a field out, also from an object."""
+    assert merged({"guidance": 3, "edge": {"control_weight": 1.0}}, changes) == found
