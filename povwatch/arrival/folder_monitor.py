@@ -19,7 +19,7 @@ from povwatch.core.stage import JobListener
 from povwatch.core.units import spell_duration
 from povwatch.files import names
 from povwatch.files.scan import InputsAway, Listing, scan
-from povwatch.files.signature import signature
+from povwatch.files.signature import identity_of, signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +52,9 @@ WATCH_PAUSE_MAX = 300.0
 
 HINTS_MAX = 10_000
 """Beyond so many hints a rescan is cheaper."""
+
+GONE_AT_ONCE = 100
+"""Jobs of clips that are gone, of which a turn tells: their JSONs are read."""
 
 
 class FolderMonitor(JobListener):
@@ -88,6 +91,12 @@ class FolderMonitor(JobListener):
         self._health_at = 0.0
         self._scan_seconds = 0.0
         self._unreadable: frozenset[bytes] = frozenset()
+        self._gone: dict[int, Job] = {}
+        """The jobs that were cancelled with their clips, until the stages are told of it."""
+        self._to_tell: list[tuple[Job, list[bytes]]] = []
+        """Those that the stages are told of next, with the JSONs of the clips' looks that had no job."""
+        self.behind = True
+        """Whether something has changed since the last rescan began."""
         self.scanned_at: float | None = None
         """End of the last rescan, on the boot clock."""
 
@@ -112,7 +121,15 @@ class FolderMonitor(JobListener):
 
     def next_deadline(self) -> float:
         """When `tick` has something to do. While inputs/ is away there is nothing to scan."""
-        return self._health_at if self._root.away is not None else min(self._health_at, self._rescan_at)
+        if self._root.away is not None:
+            return self._health_at
+        return 0.0 if self._to_tell else min(self._health_at, self._rescan_at)
+
+    def hurry(self) -> bool:
+        """Have what has changed since the last rescan found at the next turn. Whether there is anything to do."""
+        if self.behind:
+            self._rescan_at = 0.0
+        return self.behind or bool(self._to_tell)
 
     def tick(self, now: float) -> None:
         """Do what is due: health checks, hints, a rescan."""
@@ -125,6 +142,7 @@ class FolderMonitor(JobListener):
             return
         self._take_hints(now)
         self._looks.take_in_arrived()
+        self._tell_gone()
         if now >= self._rescan_at:
             self._rescan(now)
 
@@ -140,6 +158,7 @@ class FolderMonitor(JobListener):
         """Rescan soon: the clip or its JSON may have changed while it ran. A clip that is gone frees its names."""
         if job.state is JobState.CANCELLED and not self._present(job.path):
             self._store.journal.give_base_back(job.path)
+            self._gone[job.id] = job
         self._rescan_soon(self._clock.boot())
 
     def _present(self, path: bytes) -> bool:
@@ -151,6 +170,7 @@ class FolderMonitor(JobListener):
 
     def _rescan_soon(self, now: float) -> None:
         """Rescan as soon as that is cheap enough."""
+        self.behind = True
         last = self.scanned_at or 0.0
         self._rescan_at = min(self._rescan_at, max(now, last + RESCAN_SHARE * self._scan_seconds))
 
@@ -163,7 +183,7 @@ class FolderMonitor(JobListener):
         if not hints:
             return
         if None in hints or len(hints) >= HINTS_MAX:
-            self._rescan_at = now
+            self.behind, self._rescan_at = True, now
             return
         for path in hints:
             if path is not None:
@@ -203,6 +223,7 @@ class FolderMonitor(JobListener):
         if not self._root.check():  # it went away during the scan: unseen clips may still exist
             self._check_health(now)
             return
+        self.behind = False
         self._arrival.appeared(listing.clips.items(), now)
         if self.scanned_at is None:
             self._arrival.recall(now)
@@ -217,6 +238,7 @@ class FolderMonitor(JobListener):
         self._compare_specs(listing)
         self._compare_looks(looks)
         self._looks.take_in(looks)
+        self._find_gone(listing)
         self._say_unreadable(listing)
         ended = self._clock.boot()
         self.scanned_at = ended
@@ -232,6 +254,33 @@ class FolderMonitor(JobListener):
         for path in found.keys() - self._unreadable:
             say("unreadable", path=self._root.path / os.fsdecode(path), problem=found[path])
         self._unreadable = frozenset(found)
+
+    # -- clips that are gone
+
+    def _find_gone(self, listing: Listing) -> None:
+        """Find the cancelled jobs whose clips are gone, as the scan shows it.
+
+        A clip that was renamed arrives under its new name first: its JSONs may go along.
+        """
+        if not self._gone:
+            return
+        coming = self._arrival.coming
+        gone = [job for job in self._gone.values() if not job.source_stat or identity_of(job.source_stat) not in coming]
+        lonely = self._looks.lonely(listing, gone)
+        for job in gone:
+            del self._gone[job.id]
+            if job.path not in listing.clips and not listing.is_blind(job.path):
+                self._to_tell.append((job, lonely.pop(job.path, [])))
+
+    def _tell_gone(self) -> None:
+        """Tell the stages of clips that are gone."""
+        now, self._to_tell = self._to_tell[:GONE_AT_ONCE], self._to_tell[GONE_AT_ONCE:]
+        for job, specs in now:
+            try:
+                for listener in self._store.listeners:
+                    listener.clip_gone(job, specs)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs no other clip
+                self._store.mishaps.charge(job.id, "looked for the JSONs of", error)
 
     # -- JSONs that were edited after their run
 

@@ -15,7 +15,7 @@ from povwatch.core.sentences import joined
 from povwatch.files.scan import ClipUnreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from povwatch.arrival.joining import Joining
     from povwatch.core.job import Job
@@ -56,8 +56,10 @@ class LookFiles:
         """The JSONs beside clips that have not arrived."""
         self._found: Mapping[bytes, Found] = {}
         """The JSONs of the last scan."""
-        self._over: dict[bytes, int] = {}
-        """Clips with more than `most` looks: how many. One log line for each number."""
+        self.over: dict[bytes, list[bytes]] = {}
+        """The JSONs that wait beside clips with `most` looks."""
+        self._limits_said: dict[bytes, int] = {}
+        """How many JSONs there were when that was logged last, by clip: one line for each number."""
 
     def known(self, clip: bytes) -> dict[str, Known]:
         """The newest jobs of a clip's further looks, but for those from when its files had another base."""
@@ -91,13 +93,35 @@ class LookFiles:
     def take_in(self, found: Mapping[bytes, Found]) -> None:
         """Take in the new looks, as far as their clips have arrived; refuse those that cannot have their names."""
         self._waiting.clear()
-        self._over = {clip: count for clip, count in self._over.items() if clip in found}
+        self.over = {}
         for clip, of_clip in found.items():
             known = self.known(clip)
             again = {look for look in of_clip if look in known and self._comes_again(clip, look, known[look])}
             new = {look: of_clip[look] for look in sorted((of_clip.keys() - known.keys()) | again)}
             if new and clip in self._store.known:
                 self._charged(clip, new, [look for look in of_clip if look not in new])
+        self._limits_said = {clip: count for clip, count in self._limits_said.items() if clip in self.over}
+
+    def lonely(self, listing: Listing, gone: Iterable[Job]) -> dict[bytes, list[bytes]]:
+        """The JSONs of looks that clips which are gone have left, as far as the looks had no job; by clip.
+
+        `gone` are the last jobs of those clips.
+        """
+        bases = {(layout.split(job.path)[0], job.base): job.path for job in gone}
+        found: dict[bytes, list[bytes]] = {}
+        for spec in listing.specs if bases else ():
+            owner = looks.owner(spec, lambda *base: bases.get(base), suffixes=self._suffixes)
+            if owner is None or not owner.look or owner.look in self._store.looks.get(owner.clip, {}):
+                continue
+            if not self._is_owned(spec, listing):
+                found.setdefault(owner.clip, []).append(spec)
+        return found
+
+    def _is_owned(self, spec: bytes, listing: Listing) -> bool:
+        """Whether a clip that is there owns a JSON."""
+        holder = self._store.journal.holder
+        owner = looks.owner(spec, holder, suffixes=self._suffixes)
+        return owner is not None and owner.clip in listing.clips
 
     def take_in_arrived(self) -> None:
         """Take in the looks that have waited for the clips that have just arrived."""
@@ -188,7 +212,7 @@ class LookFiles:
             if why := self.refused(clip, look):
                 self._refuse(clip, look, seen, why)
             elif len(others) >= self._most:
-                self._limit(clip, list(new)[number:], len(others) + len(new) - number)
+                self._limit(clip, [spec for spec, _ in list(new.values())[number:]], len(others) + len(new) - number)
                 return
             else:
                 others.append(look)
@@ -212,9 +236,8 @@ class LookFiles:
             error = joined(why, RENAME)
             self._store.apply(job, LookRefused(error=error, error_file=file, spec_stat=seen))
 
-    def _limit(self, clip: bytes, left: list[str], count: int) -> None:
-        if self._over.get(clip) != count:
-            self._over[clip] = count
-            first = layout.spec_beside(clip, looks.stem(self._store.known[clip].base, left[0]))
-            job = self._store.of_path(clip)
-            say("looks-limit", job, count=count, most=self._most, left=len(left), first=first)
+    def _limit(self, clip: bytes, left: list[bytes], count: int) -> None:
+        self.over[clip] = left
+        if self._limits_said.get(clip) != count:
+            self._limits_said[clip] = count
+            say("looks-limit", self._store.of_path(clip), count=count, most=self._most, left=len(left), first=left[0])

@@ -123,6 +123,12 @@ class ArrivalStage(Stage):
         return sum(clip.phase is not Phase.ARRIVED for clip in self._clips.values())
 
     @property
+    def coming(self) -> set[tuple[int, int]]:
+        """Device and inode of the clips that have not arrived yet."""
+        coming = (clip for clip in self._clips.values() if clip.phase is not Phase.ARRIVED)
+        return {identity_of(clip.signature) for clip in coming if clip.signature}
+
+    @property
     def moving(self) -> bool:
         """Whether a clip is arriving and goes on without anybody's help."""
         under_way = {Phase.SETTLING, Phase.INSPECTING}
@@ -184,7 +190,10 @@ class ArrivalStage(Stage):
         if len(missing) >= MISSING_MAX:
             missing.pop(next(iter(missing)))
         if clip.signature:
-            missing[identity_of(clip.signature)] = self._store.known[clip.path].job
+            known = self._store.known[clip.path]
+            missing[identity_of(clip.signature)] = known.job
+            if known.state is JobState.ARRIVING:  # if it was renamed, it is compared with what was seen last
+                self._store.touch(self._store.job(known.job), source_stat=clip.signature)
         self._clips.plan(clip, now + GONE_PATIENCE)
 
     def linked(self, path: bytes, signature: Signature) -> None:

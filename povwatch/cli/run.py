@@ -95,7 +95,7 @@ def _say_zone(context: typer.Context) -> None:
 
 def _report(config: Config, outcome: Outcome) -> Report:
     before = {job.id for job in outcome.before}
-    notes = [note for note in (outcome.away, outcome.closed, outcome.unable) if note]
+    notes = [note for note in (outcome.limited, outcome.away, outcome.closed, outcome.unable) if note]
     if outcome.stopped and not all(job.ended for job in outcome.jobs):
         notes.append("It was ended before all was done; started again it goes on.")
     with open_reader(config.paths.state) as reader:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from povwatch.core.errors import PovwatchError
     from povwatch.core.job import Job, JobState
@@ -34,6 +34,12 @@ class JobListener:
 
     def beside_changed(self, path: bytes) -> None:
         """A file in inputs/ other than a clip may have changed: a JSON, a marker, an editor's lock."""
+
+    def clip_gone(self, job: Job, specs: Sequence[bytes]) -> None:
+        """A job was cancelled, its clip is gone, and it is not on its way under another name.
+
+        `specs` are the JSONs of the clip's looks that never had a job.
+        """
 
     def inputs_back(self, now: float) -> None:
         """inputs/ was away until now (boot clock)."""

@@ -116,6 +116,13 @@ class App:
         self.arrival = ArrivalStage(
             config.arrival, store=self.store, root=self.root, inspections=self.inspections, error_files=self.error_files
         )
+        self.looks = LookFiles(
+            config.arrival.suffixes,
+            config.spec.variants_max,
+            store=self.store,
+            joining=self.arrival.joining,
+            error_files=self.error_files,
+        )
         hints = Mailbox[bytes | None](self.waker.wake, most=HINTS_MAX)
         self.folder_monitor = FolderMonitor(
             config.arrival,
@@ -124,13 +131,7 @@ class App:
             arrival=self.arrival,
             error_files=self.error_files,
             folder=self.folder,
-            looks=LookFiles(
-                config.arrival.suffixes,
-                config.spec.variants_max,
-                store=self.store,
-                joining=self.arrival.joining,
-                error_files=self.error_files,
-            ),
+            looks=self.looks,
             watcher=outside.watcher(config.paths.inputs, hints, recursive=config.arrival.recursive),
         )
         self.grace = GraceStage(

@@ -19,6 +19,9 @@ DONE, NOT_DONE, NOT_ABLE = 0, 1, 3
 STUCK = frozenset({Waiting.HELD, Waiting.INVALID_SPEC, Waiting.INCOMPLETE, Waiting.INPUTS_AWAY, Waiting.INPUTS_REFUSED})
 """Waits that --once does not wait for: somebody has to do something first."""
 
+SHOWN_MAX = 5
+"""Paths that one sentence names."""
+
 NOT_INSPECTED = frozenset({Waiting.PAUSED, Waiting.DISK_FULL})
 """Waits of an arriving clip that the machine prevents from being inspected. In its grace: the clip's JSON has no space,
 or names a file that cannot be measured.
@@ -41,6 +44,8 @@ class Outcome:
     """The jobs that ended in this run."""
     left: Sequence[bytes] = ()
     """Clips that are there and not done, but outside the scope."""
+    limited: str | None = None
+    """Which looks are left, as their clips have as many as they may, as a sentence."""
     stopped: bool = False
     """Whether somebody stopped it before all was done."""
 
@@ -57,7 +62,9 @@ def is_drained(app: App) -> bool:
     at_work = app.arrival.moving or not all(work.idle for work in (app.background, app.inspections, app.hooks))
     if app.folder_monitor.scanned_at is None or at_work:
         return False
-    return all(_is_stuck(app, job) for job in app.store.in_state(*WAITING, *CLAIMED))
+    if not all(_is_stuck(app, job) for job in app.store.in_state(*WAITING, *CLAIMED)):
+        return False
+    return not app.folder_monitor.hurry()  # a clip may have been replaced, or a JSON edited, while the last job ran
 
 
 def _is_stuck(app: App, job: Job) -> bool:
@@ -93,7 +100,22 @@ def outcome(app: App, *, stopped: bool) -> Outcome:
     if unable is None:  # if no clip can be inspected, one of them has the reason
         early = (job for job in jobs if job.state in {JobState.ARRIVING, JobState.GRACE})
         unable = next((job.detail for job in early if job.waiting_on in NOT_INSPECTED), None)
-    return Outcome(jobs, unable, app.root.away, closed, frozenset(store.ended), left, stopped)
+    ended = frozenset(store.ended)
+    return Outcome(jobs, unable, app.root.away, closed, ended, left, _limited(app), stopped)
+
+
+def _limited(app: App) -> str | None:
+    """Which looks wait since their clips have as many as they may."""
+    specs = [spec for _, of_clip in sorted(app.looks.over.items()) for spec in of_clip]
+    if not specs:
+        return None
+    are = "1 look is" if len(specs) == 1 else f"{len(specs)} looks are"
+    most = app.config.spec.variants_max
+    return f"{are} left, not started, as spec.variants_max is {most}: {_first(specs)}"
+
+
+def _first(paths: Sequence[bytes]) -> str:
+    return ", ".join(map(layout.shown, paths[:SHOWN_MAX])) + (", ..." if len(paths) > SHOWN_MAX else "")
 
 
 def summarise(outcome: Outcome, *, each: bool = True) -> int:
@@ -106,13 +128,13 @@ def summarise(outcome: Outcome, *, each: bool = True) -> int:
     open_ = len(outcome.jobs) - done - gone
     text = f"{done} done, {open_} not done" + (f", {gone} cancelled" if gone else "")
     if outcome.left:
-        which = ", ".join(map(layout.shown, outcome.left[:5])) + (", ..." if len(outcome.left) > 5 else "")  # noqa: PLR2004
-        text += f"; {len(outcome.left)} left as they are, not started, as they were not named: {which}"
-    say("summary", text=". ".join([text, *filter(None, (outcome.away, outcome.closed, outcome.unable))]))
+        text += f"; {len(outcome.left)} left as they are, not started, as they were not named: {_first(outcome.left)}"
+    why = (outcome.limited, outcome.away, outcome.closed, outcome.unable)
+    say("summary", text=". ".join([text, *filter(None, why)]))
     if outcome.unable:
         return NOT_ABLE
     hooks_failed = any(job.state is JobState.DONE and job.error for job in outcome.jobs)
-    return NOT_DONE if open_ or outcome.away or hooks_failed else DONE
+    return NOT_DONE if open_ or outcome.limited or outcome.away or hooks_failed else DONE
 
 
 def _fate(job: Job) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from povwatch.config.settings import Arrival
 
+SPEC = b".json"
+
 SAMPLE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 """Flags that open a FIFO or a terminal without blocking and without becoming its controlling process."""
 
@@ -47,7 +49,7 @@ class Listing:
     clips: dict[bytes, Signature] = field(default_factory=dict)
     """Regular files with a clip's name."""
     specs: dict[bytes, Signature] = field(default_factory=dict)
-    """Every regular `*.json`."""
+    """Everything that is called `*.json`, also what is no plain file: reading it says so."""
     links: dict[bytes, Signature] = field(default_factory=dict)
     """Symlinks to clips, with the link's own signature. They are refused, never followed.
 
@@ -132,6 +134,8 @@ def _folder(top: bytes, folder: bytes, listing: Listing, suffixes: frozenset[byt
     with os.scandir(posixpath.join(top, folder)) as entries:
         for entry in entries:
             name = entry.name
+            if name.endswith(SPEC) and not is_ignored(name) and not entry.is_file(follow_symlinks=False):
+                _other(entry, prefix + name, listing)
             if entry.is_dir(follow_symlinks=False):
                 if recursive and not is_ignored_folder(name):
                     below.append(prefix + name)
@@ -152,7 +156,7 @@ def _folder(top: bytes, folder: bytes, listing: Listing, suffixes: frozenset[byt
 def _file(entry: os.DirEntry[bytes], path: bytes, listing: Listing, suffixes: frozenset[bytes]) -> bool:
     """Note a regular file; True for a clip."""
     is_clip = is_clip_name(entry.name, suffixes)
-    if not is_clip and not entry.name.endswith(b".json"):
+    if not is_clip and not entry.name.endswith(SPEC):
         listing.names.add(path)
         return False
     try:
@@ -161,6 +165,12 @@ def _file(entry: os.DirEntry[bytes], path: bytes, listing: Listing, suffixes: fr
         return False
     (listing.clips if is_clip else listing.specs)[path] = seen
     return is_clip
+
+
+def _other(entry: os.DirEntry[bytes], path: bytes, listing: Listing) -> None:
+    """Note what has a JSON's name and is no plain file."""
+    with contextlib.suppress(FileNotFoundError):  # removed during the scan
+        listing.specs[path] = signature(entry.stat(follow_symlinks=False))
 
 
 def _partial(entry: os.DirEntry[bytes], partials: dict[bytes, int]) -> None:

@@ -12,7 +12,7 @@ from povwatch.core.changes import Prioritised
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
 from povwatch.core.job import JobState
-from povwatch.core.looks import OWN, stem
+from povwatch.core.looks import OWN, refusal, stem
 from povwatch.files.signature import identity_of, same_content, written_on
 from povwatch.grace.named_files import upright
 from povwatch.media.info import VideoInfo
@@ -22,7 +22,7 @@ from povwatch.spec.parse import SIZE_MAX, Label, names_other, parse, refused, re
 from povwatch.spec.variables import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from povwatch.config.settings import SpecDefaults
     from povwatch.core.errors import Problem
@@ -88,8 +88,8 @@ class SpecFiles:
         self._store = store
         self._folder = folder
         self._templates = templates
-        self._carried: set[int] = set()
-        """Jobs whose JSON was copied to the clip's new name."""
+        self._carried: set[bytes] = set()
+        """JSONs that were copied to the new name of their clip, which is gone under the old one."""
 
     def read(self, reading: SpecReading, job: Job) -> bool:
         """Read a job's JSON and bring `reading` up to date; False if there is no JSON.
@@ -132,6 +132,7 @@ class SpecFiles:
             EnvironmentFault: the folder does not take it.
         """
         beside = layout.beside(job.path, job.stem)
+        self._carried.discard(beside.spec)
         data = self._default(job, duration)
         try:
             if self._folder.write_spec(beside.spec, data):
@@ -155,8 +156,8 @@ class SpecFiles:
         for name in variants_for(self._defaults, job.path):
             look = replace(job, look=name)
             spec = layout.beside(job.path, look.stem).spec
-            holder = self._store.journal.holder(layout.split(spec)[0], look.stem)
-            if holder is not None and self._folder.present(holder):
+            if self._is_others(look):
+                holder = self._store.journal.holder(layout.split(spec)[0], look.stem)
                 self._store.note(job, "look-left-out", {"template": name, "spec": spec, "holder": holder})
                 continue
             if self._folder.write_spec(spec, self._default(look, duration, template=name)):
@@ -169,6 +170,7 @@ class SpecFiles:
             EnvironmentFault: the folder is away, or fails.
         """
         path = layout.beside(job.path, job.stem).spec
+        self._carried.discard(path)
         try:
             file = self._folder.read_spec(path)
             return None if file is None else self._mended(job, path, file)
@@ -193,12 +195,20 @@ class SpecFiles:
     def carry_looks(self, job: Job, before: Job) -> None:
         """Copy the JSONs of a renamed clip's further looks to its new name. They are taken in like any others.
 
+        Those stay that are another clip's, here or there, or whose name no look can have.
+
         Raises:
             EnvironmentFault: the folder does not take one.
         """
-        for look, known in self._store.looks.get(before.path, {}).items():
-            if known.state is not JobState.REJECTED:
-                self.carry(replace(job, look=look), self._store.job(known.job))
+        for look in sorted(self._folder.looks_beside(before.path, before.base)):
+            was, now = replace(before, look=look), replace(job, look=look)
+            if not refusal(look, job.base) and not self._is_others(was) and not self._is_others(now):
+                self.carry(now, was)
+
+    def _is_others(self, job: Job) -> bool:
+        """Whether the name of a look's JSON is that of another clip's own."""
+        holder = self._store.journal.holder(layout.split(job.path)[0], job.stem)
+        return holder is not None and self._folder.present(holder)
 
     def carry(self, job: Job, before: Job) -> bool:
         """Copy a renamed clip's JSON to its new name, so that no edit is lost; False if nothing was copied.
@@ -219,7 +229,7 @@ class SpecFiles:
         was, now = (Label(layout.split(each.path)[1], each.label) for each in (before, job))
         if not self._folder.write_spec(new, renamed(file.data, was, now)):
             return False
-        self._carried.add(before.id)
+        self._carried.add(old)
         fields = {"before": before.path, "spec": new, "left": old}
         self._store.note(job, "spec-carried", fields)
         return True
@@ -273,19 +283,25 @@ class SpecFiles:
             return False
         return before.source_hash in {None, job.source_hash} and not self._folder.present(before.path)
 
-    def left_behind(self, job: Job) -> bytes | None:
-        """The path of a missing clip's JSON, if somebody edited it; else None."""
+    def left_behind(self, job: Job) -> list[bytes]:
+        """The JSON of a job whose clip is gone, if somebody edited it and it was not copied to a new name."""
         path = layout.beside(job.path, job.stem).spec
         try:
             file = self._folder.read_spec(path)
         except (SpecInvalid, EnvironmentFault):
-            return None
-        if file is None or job.id in self._carried:
-            return None
+            return []
+        if file is None or not self.not_carried([path]):
+            return []
         if job.source_hash is None and needs_digest(choose(self._defaults, self._templates, job.path)):
-            return path  # the clip never arrived; whether somebody edited its JSON cannot be told
+            return [path]  # the clip never arrived; whether somebody edited its JSON cannot be told
         info = json.loads(job.source_info) if job.source_info else {}
-        return None if file.data == self._default(job, info.get("duration")) else path
+        return [] if file.data == self._default(job, info.get("duration")) else [path]
+
+    def not_carried(self, specs: Sequence[bytes]) -> list[bytes]:
+        """Those of these JSONs that were not copied to a new name of their clip, which is gone."""
+        left = [spec for spec in specs if spec not in self._carried]
+        self._carried.difference_update(specs)
+        return left
 
     def _default(self, job: Job, duration: float | None, *, template: str | None = None) -> bytes:
         """The JSON that povwatch writes for a look of a clip, from the folder's template or a named one."""

@@ -42,7 +42,7 @@ from povwatch.media.info import VideoInfo
 from povwatch.spec import holding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
@@ -240,10 +240,9 @@ class GraceStage(Stage):
         if entry is not None and job.state is JobState.GRACE:
             self._store.journal.save_grace({job.id: entry.grace.left}, self._store.clock.wall())
 
-    def ended(self, job: Job) -> None:
-        """See JobListener. If the clip is gone and its JSON was edited, log where the JSON is."""
-        gone = job.state is JobState.CANCELLED and not self._folder.present(job.path)
-        if gone and (spec := self._files.left_behind(job)):
+    def clip_gone(self, job: Job, specs: Sequence[bytes]) -> None:
+        """See JobListener. The log says which JSONs belong to no clip now that somebody wrote or edited."""
+        for spec in [*self._files.left_behind(job), *self._files.not_carried(specs)]:
             self._store.note(job, "spec-left", {"spec": spec})
 
     def cancel(self, job: Job, why: str) -> None:

@@ -59,7 +59,7 @@ READS_MAX = 3
 
 
 def _no_file(kind: str) -> Problem:
-    return Problem(f"this is {kind}, not a plain file", "Move it away, and a new one is written.")
+    return Problem(f"this is {kind}, not a plain file", "Put the file itself there, or move it away.")
 
 
 UNREADABLE = {

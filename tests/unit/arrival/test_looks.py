@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from structlog.testing import capture_logs
 from support.clips import make_clip
@@ -9,6 +11,7 @@ from support.looks import PERIOD, Looks
 
 from povwatch.core.changes import ArrivesAgain, Failed, Queued, Started
 from povwatch.core.job import JobState
+from povwatch.daemon.drain import is_drained, outcome, summarise
 from povwatch.daemon.requests import Requests
 
 pytestmark = pytest.mark.usefixtures("forked_media_children")
@@ -57,6 +60,70 @@ def test_looks_wait_for_their_clip(here):
     assert here.jobs(b"gone.mp4") == {}
     here.copy()
     assert here.states() == {"": "grace", "night": "grace"}
+
+
+def left(here):
+    """The JSONs that the log says belong to no clip."""
+    return sorted(event.data["spec"] for _, event in here.app.journal.events_named("spec-left"))
+
+
+def comes(here, *beside):
+    """A clip that still arrives, with the JSONs of these looks beside it."""
+    for look in beside:
+        here.write(look)
+    clip = make_clip(here.inputs / "a.mp4", frames=3, size=(64, 48))
+    here.rescan()
+    here.give_turns(here.app.arrival, here.clock.now + 2)
+    assert here.states() == {"": "arriving"}
+    return clip
+
+
+def test_renamed_while_it_arrives(tmp_path):
+    """The JSONs of a clip that is renamed while it arrives go along, also those of looks over the limit."""
+    here = Looks(tmp_path, spec={"variants_max": 1})
+    comes(here, "", "night", "rain").rename(here.inputs / "b.mp4")
+    here.rescan()
+    here.arrive()
+    here.until(10)
+    here.rescan()
+    assert here.states(b"b.mp4") == {"": "grace", "night": "grace"}
+    assert here.states() == {"": "cancelled"}
+    for look in ("", ".night", ".rain"):
+        assert json.loads((here.inputs / f"b{look}.json").read_text())["video_path"] == "b.mp4"
+    assert left(here) == []
+    here.close()
+
+
+def test_renamed_while_it_grows(here):
+    """Which file a clip was that grew since its rename is not known: the log says which JSONs belong to no clip."""
+    clip = comes(here, "", "night").rename(here.inputs / "b.mp4")
+    with clip.open("ab") as file:
+        file.write(b"\0\0\0\x08free")
+    here.rescan()
+    here.arrive()
+    here.until(10)
+    here.rescan()
+    here.rescan()
+    assert here.states(b"b.mp4") == {"": "grace"}
+    assert left(here) == ["a.json", "a.night.json"]
+
+
+def test_renamed_beside_another_clip(here):
+    """A look's JSON does not become the JSON of a clip that has that name; the log says that it was left."""
+    here.copy("b.night.mp4")
+    (here.inputs / "b.night.json").unlink()
+    here.copy()
+    here.write("night")
+    here.write("rain")
+    here.rescan()
+    (here.inputs / "a.mp4").rename(here.inputs / "b.mp4")
+    here.rescan()
+    here.arrive()
+    here.until(10)
+    here.rescan()
+    assert here.states(b"b.mp4") == {"": "grace", "rain": "grace"}
+    assert json.loads((here.inputs / "b.night.json").read_text())["video_path"] == "b.night.mp4"
+    assert left(here) == ["a.night.json"]
 
 
 def test_look_of_a_clip_that_is_done(here):
@@ -203,6 +270,39 @@ def test_a_thousand_looks(here):
     here.until(10)
     here.rescan()
     assert here.states() == {"": "grace"} | {f"n{n:03}": "cancelled" if n == 5 else "grace" for n in range(33)}
+    code, said = ended(here)
+    assert code == 1
+    assert "967 looks are left, not started, as spec.variants_max is 32: a.n033.json, a.n034.json, " in said
+
+
+def ended(here):
+    """The exit code of --once as it stands, and the last line of its log."""
+    with capture_logs() as logs:
+        code = summarise(outcome(here.app, stopped=False))
+    return code, logs[-1]["text"]
+
+
+@pytest.mark.parametrize("kind", ["symlink", "folder"])
+def test_json_that_is_no_file(here, kind):
+    """A look's JSON that is a symlink or a folder is refused in words, until a plain file is in its place."""
+    here.copy()
+    spec = here.inputs / "a.night.json"
+    if kind == "symlink":
+        here.write("rain").rename(here.inputs.parent / "rain.json")
+        spec.symlink_to("../rain.json")
+    else:
+        spec.mkdir()
+    here.rescan()
+    here.until(PERIOD + 1)
+    assert here.states() == {"": "queued", "night": "grace"}
+    assert "not a plain file" in here.jobs()["night"].detail
+    assert "Put the file itself there, or move it away." in (here.inputs / "a.night.error.txt").read_text()
+    here.rescan()
+    spec.unlink() if kind == "symlink" else spec.rmdir()
+    here.write("night")
+    here.until(PERIOD + 1)
+    assert here.states() == {"": "queued", "night": "queued"}
+    assert not (here.inputs / "a.night.error.txt").exists()
 
 
 def test_clip_takes_its_name_back(here):
@@ -289,6 +389,25 @@ def test_replaced_while_its_own_look_runs(here):
     here.arrive()
     assert here.states() == {"": "grace", "night": "grace"}
     assert here.jobs()["night"].source_hash == here.jobs()[""].source_hash != old
+
+
+@pytest.mark.parametrize("runs", ["", "night"])
+def test_replaced_while_the_last_one_runs(here, runs):
+    """A clip that is replaced while its last look runs, unseen, is found before --once ends."""
+    here.copy()
+    here.write("night")
+    here.rescan()
+    job = running(here, runs)
+    here.app.store.cancel(here.jobs()["night" if not runs else ""], "no longer wanted")
+    here.rescan()
+    make_clip(here.inputs / "a.mp4", frames=5, size=(64, 48))
+    here.app.store.apply(job, Failed(error="no luck"))
+    here.settle()
+    assert not is_drained(here.app)
+    here.app.folder_monitor.tick(here.clock.now)
+    assert here.states()[""] == "arriving"
+    here.arrive()
+    assert here.states() == {"": "grace", "night": "grace"}
 
 
 def test_replaced_while_another_look_runs(here):
