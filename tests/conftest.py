@@ -129,10 +129,9 @@ def forked_media_children(monkeypatch):
     """
     from_nothing, popen = run._started, subprocess.Popen
     monkeypatch.setattr(run, "_started", from_nothing)  # is put back after the test
-    if server := forked.media_server():
-        forked_media.install(server)
-        fork = run._started
-        run._started = lambda op: fork(op) if subprocess.Popen is popen else from_nothing(op)
+    forked_media.install(forked.media_server())
+    fork = run._started
+    run._started = lambda op: fork(op) if subprocess.Popen is popen else from_nothing(op)
 
 
 @pytest.fixture(scope="session")

@@ -62,8 +62,8 @@ class Forked:
         self.args = ["povwatch", *arguments]
         self.returncode: int | None = None
         befores = [] if before is None else [before]
-        if forks_media and (server := media_server()):
-            befores.insert(0, functools.partial(forked_media.install, server))
+        if forks_media:
+            befores.insert(0, functools.partial(forked_media.install, media_server()))
         self._process = _context.Process(
             target=_run, args=(arguments, str(cwd), dict(env), (str(stdout), str(stderr)), befores), daemon=True
         )
@@ -100,10 +100,8 @@ class Forked:
 
 
 @functools.cache
-def media_server() -> str | None:
-    """The socket of this process's server of media children; None if each child starts from nothing."""
-    if os.environ.get("POVWATCH_TEST_ALL"):
-        return None
+def media_server() -> str:
+    """The socket of this process's server of media children."""
     return served(f"\0povwatch-media-{os.getpid()}", forked_media.serve)
 
 

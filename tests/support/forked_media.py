@@ -1,7 +1,7 @@
-"""Forks media children from a process that has imported PyAV. With POVWATCH_TEST_ALL each starts from nothing.
+"""Forks media children from a process that has imported PyAV.
 
 A clip needs four of them, and importing is nine tenths of their cost. Their code, descriptors, session, limits and end
-are the real ones. Tests that call `media.run` themselves start children from nothing.
+are the real ones. The soak, and tests that call `media.run` themselves, start children from nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Forks workers of the tiny model from a process that has imported torch and diffusers.
 
 Importing them takes seconds of each start. All else is as it is: the worker's own code, its messages, session, output
-and end. Ranks other than 0 start from nothing, and with POVWATCH_TEST_ALL every worker does.
+and end. Ranks other than 0 start from nothing, and one test starts its worker so.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 
 
 @functools.cache
-def server() -> str | None:
-    """The socket of this process's server of workers; None if each starts from nothing."""
-    if os.environ.get("POVWATCH_TEST_ALL"):
-        return None
+def server() -> str:
+    """The socket of this process's server of workers."""
     return forked.served(f"\0povwatch-workers-{os.getpid()}", serve)
 
 

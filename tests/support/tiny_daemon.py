@@ -43,8 +43,8 @@ class Tiny(Daemon):
             "TINY_HOLD": str(self.hold_file),
             "TINY_TRACE": str(self.trace_file),
         }
-        if forks and (server := forked_workers.server()):
-            self.before = functools.partial(forked_workers.install, server)
+        if forks:
+            self.before = functools.partial(forked_workers.install, forked_workers.server())
 
     def ask_for(self, name: str, *, made: Path | None = None, frames: int = FRAMES, **fields) -> None:
         """Drop a clip whose JSON is there already: `made`, or one of so many frames of the model's own size."""
