@@ -3,6 +3,7 @@
 The rule: the seconds of generating are proportional to the frames, the steps and the pixels of a frame. The factor is
 the median over the latest jobs of the same engine at the same speed on the same GPU, since a job may have shared it. An
 engine with a model counts the frames of whole chunks, and the pixels of the size that it works at, whatever the clip's.
+Jobs with as many controls count first. If there is none, the seconds are also proportional to the network's blocks.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from math import inf
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from povwatch.core.cosmos import CHUNK_FRAMES, RESOLUTION, STEPS
+from povwatch.core.cosmos import CHUNK_FRAMES, CONTROLS, RESOLUTION, STEPS
 from povwatch.engines.transfer import plan
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 MODELS = ("cosmos", "diffusers")
 """Engines with a model, which work in chunks and at a size of their own."""
+
+BASE_BLOCKS, CONTROL_BLOCKS = 28, 4
+"""Transformer blocks of the network, and of the net of each control (2B). They take about the same time."""
 
 LATEST = 9
 """Latest jobs that count; older ones had other drivers, models and settings."""
@@ -43,6 +47,7 @@ class Done:
     seconds: float
     """Seconds of generating."""
     speed: Speed = "exact"
+    controls: int = 1
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Done | None:
@@ -52,12 +57,13 @@ class Done:
     @property
     def work(self) -> float:
         """The job's size, to which the seconds are proportional."""
-        return work(self.frames, self.steps, self.pixels)
+        return work(self.frames, self.steps, self.pixels, self.controls)
 
 
-def work(frames: int, steps: int, pixels: int) -> float:
+def work(frames: int, steps: int, pixels: int, controls: int = 1) -> float:
     """The size of a job, without a unit."""
-    return float(max(frames, 1)) * max(steps, 1) * max(pixels, 1)
+    blocks = BASE_BLOCKS + CONTROL_BLOCKS * controls
+    return float(max(frames, 1)) * max(steps, 1) * max(pixels, 1) * blocks
 
 
 def estimate(
@@ -69,6 +75,7 @@ def estimate(
     steps: int,
     pixels: int,
     speed: Speed = "exact",
+    controls: int = 1,
 ) -> float | None:
     """Seconds that generating will take; None if no similar job was done yet.
 
@@ -81,11 +88,12 @@ def estimate(
     alike = [done for done in history if (done.engine, done.gpu, done.speed) == wanted and done.seconds > 0]
     if not alike:
         return None
-    return median(done.seconds / done.work for done in alike[-LATEST:]) * work(frames, steps, pixels)
+    alike = [done for done in alike if done.controls == controls] or alike
+    return median(done.seconds / done.work for done in alike[-LATEST:]) * work(frames, steps, pixels, controls)
 
 
 def size(info: Mapping[str, Any], spec: Mapping[str, Any], engine: str, speed: Speed = "exact") -> dict[str, Any]:
-    """The frames, steps and pixels of a job, and the speed if the engine has several.
+    """The frames, steps and pixels of a job, the controls of one with a model, and the speed if the engine has several.
 
     Args:
         info: VideoInfo of the clip, as JSON.
@@ -93,13 +101,15 @@ def size(info: Mapping[str, Any], spec: Mapping[str, Any], engine: str, speed: S
     """
     frames = min(info["frames"], spec.get("max_frames") or info["frames"])
     width, height = info["display_width"], info["display_height"]
+    controls: dict[str, Any] = {}
     if engine in MODELS:
+        controls = {"controls": sum(spec.get(key) is not None for key in CONTROLS) or 1}
         length = spec.get("num_video_frames_per_chunk") or CHUNK_FRAMES
         carried = spec.get("num_conditional_frames")
         frames = length * len(plan.chunks(frames, length, min(1 if carried is None else carried, length - 1)))
         width, height = plan.size(width, height, spec.get("resolution") or RESOLUTION)
     counts = {"frames": frames, "steps": spec.get("num_steps") or STEPS, "pixels": width * height}
-    return counts | ({"speed": speed} if engine == "diffusers" else {})
+    return counts | controls | ({"speed": speed} if engine == "diffusers" else {})
 
 
 def forecast(busy: Sequence[float | None], waiting: Sequence[float | None]) -> list[tuple[float | None, float | None]]:

@@ -18,8 +18,8 @@ def done(seconds: float, frames: int = 93, steps: int = 35, pixels: int = 1280 *
     )
 
 
-def ask(history: list[Done], frames: int = 93, steps: int = 35, pixels: int = 1280 * 704) -> float | None:
-    return estimate(history, engine="diffusers", gpu=GPU, frames=frames, steps=steps, pixels=pixels)
+def ask(history: list[Done], frames: int = 93, steps: int = 35, pixels: int = 1280 * 704, **other) -> float | None:
+    return estimate(history, engine="diffusers", gpu=GPU, frames=frames, steps=steps, pixels=pixels, **other)
 
 
 def test_nothing_is_known_before_the_first() -> None:
@@ -40,6 +40,14 @@ def test_odd_job_spoils_nothing() -> None:
     """One odd job does not spoil the estimate, and the latest jobs count."""
     assert ask([done(300), done(3000), done(310)]) == pytest.approx(310)
     assert ask([done(900)] * 20 + [done(300)] * 9) == pytest.approx(300)
+
+
+def test_controls_count() -> None:
+    """Jobs with as many controls count first; without one, each control is 4 blocks beside the 28 of the network."""
+    assert ask([done(320)], controls=4) == pytest.approx(320 * (28 + 16) / (28 + 4))
+    assert ask([done(440, controls=4), done(360, controls=2)]) == pytest.approx(320)
+    assert ask([done(320), done(500, controls=4)], controls=4) == pytest.approx(500)
+    assert ask([done(320), done(500, controls=4)], frames=186) == pytest.approx(640)
 
 
 def test_left_moves_to_the_jobs_own_pace() -> None:
@@ -81,6 +89,11 @@ def test_model_works_on_whole_chunks(engine) -> None:
     assert sized(93, 3840, 2160) == sized(93, 640, 360) == (93, model)
     assert sized(93, 1080, 1920) == (93, model)
     assert sized(93, resolution="480") == (93, 768 * 432)
+    info = {"frames": 93, "display_width": 1280, "display_height": 704}
+    counted = [
+        size(info, spec, engine)["controls"] for spec in ({}, {"edge": {}}, {"edge": {}, "vis": {}, "seg": None})
+    ]
+    assert counted == [1, 1, 2]
 
 
 @pytest.mark.parametrize(
