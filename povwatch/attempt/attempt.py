@@ -231,7 +231,7 @@ class Attempt:
             "path": path,
             "root": self.outputs,
             "out_path": MASK,
-            "name": f"povwatch.keep (outputs/{layout.shown(os.fsencode(path))})",
+            "name": _kept_name(path),
             "prepared": self._prepared_inside(),
             "dilate": own.dilate,
         }
@@ -517,6 +517,23 @@ def keep_source(spec: Spec, outputs: str, results: str) -> list[Any] | None:
         with closing(open_beneath(root, os.fsencode(path), flags)) as fd:
             found = signature(os.fstat(fd)).hex()
     return [own.keep, own.dilate, found]
+
+
+def kept_missing(spec: Spec, outputs: str, results: str) -> str:
+    """The file that the spec keeps and that is not there, as its field and path; empty otherwise.
+
+    For the arguments see keep_source.
+    """
+    source = keep_source(spec, outputs, results)
+    if source is None or source[2]:
+        return ""
+    path = os.path.join(results, source[0])  # noqa: PTH118 - as it is written
+    there = os.path.isdir(outputs) and not os.path.lexists(os.path.join(outputs, path))  # noqa: PTH112, PTH118
+    return _kept_name(path) if there else ""
+
+
+def _kept_name(path: str) -> str:
+    return f"povwatch.keep (outputs/{layout.shown(os.fsencode(path))})"
 
 
 def _linked(folder: str, to: int, names: list[str]) -> bool:

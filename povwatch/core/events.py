@@ -29,6 +29,14 @@ SENTENCES: dict[str, tuple[int, str]] = {
         WARNING,
         "guardrails are off (engine.guardrails = false): no prompt and no video is checked, and the model's licence no longer holds. Every manifest says so",
     ),
+    "keep-without-hook": (
+        WARNING,
+        "spec.keep names {keep}, and no hook runs before a clip: a clip fails unless somebody has put that file into its folder in outputs/",
+    ),
+    "template-controls": (
+        WARNING,
+        "the template {template} asks for {asked}, and engine.controls has {controls} only: its JSONs are refused. Add what is missing to engine.controls, or take another template",
+    ),
     "engine-loading": (INFO, "the {engine} engine is being loaded"),
     "engine-load-progress": (INFO, "loading the {engine} engine: {stage}"),
     "engine-ready": (INFO, "the {engine} engine is ready after {took}{where}"),

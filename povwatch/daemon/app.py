@@ -70,7 +70,7 @@ class App:
         self.config = config
         self.clock = outside.clock
         self.waker = outside.waker
-        templates = configured_templates(config)
+        self.templates = configured_templates(config)
         for folder in (config.paths.inputs, config.paths.outputs, config.paths.state):
             _make_folder(folder, config.origin)
         self.journal = Journal.open(config.paths.state, fresh=lambda: refuse_lost_journal(config))
@@ -78,6 +78,7 @@ class App:
         self.monitor = GpuMonitor(self.clock, self.waker.wake, outside.read_gpus)
         gpus = self.monitor.first()
         self.choice = choose(config, gpus, self.journal.real_engine())
+        self.abilities = Abilities.of(self.choice.kind, config.engine, gpus)
         self.mishaps = self.store.mishaps = Mishaps(self.store)
         # For each worker: the copies of its next clip, and the finishing of its last one.
         threads = max(4, 2 * self.choice.workers)
@@ -141,8 +142,8 @@ class App:
             error_files=self.error_files,
             background=self.inspections.packets,
             failed_attempts=self.failed_attempts,
-            templates=templates,
-            abilities=Abilities.of(self.choice.kind, config.engine, gpus),
+            templates=self.templates,
+            abilities=self.abilities,
         )
         self.hooks = HookRunner(
             config,

@@ -16,6 +16,7 @@ from povwatch.arrival.writers import ignore_sigio
 from povwatch.core.events import say
 from povwatch.core.scope import ALL
 from povwatch.daemon.app import App
+from povwatch.daemon.doubts import doubts
 from povwatch.daemon.drain import Outcome, is_drained, outcome
 from povwatch.daemon.journal_wait import JournalWait
 from povwatch.daemon.outside import Outside
@@ -169,6 +170,8 @@ class Daemon:
         say("engine-chosen", engine=app.choice.kind, why=app.choice.why)
         if app.choice.kind in REAL and not self._config.engine.guardrails:
             say("guardrails-off")
+        for event, fields in doubts(self._config, app.templates, app.abilities):
+            say(event, None, **fields)
         app.spool.prepare()
         app.spool.sweep(app.clock.wall())
         app.root.keep()

@@ -17,7 +17,7 @@ from povwatch.engines.upstream import formats
 from povwatch.gpu import host_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from povwatch.config.settings import Engine
     from povwatch.core.speed import Speed
@@ -76,6 +76,10 @@ class Abilities:
             speed: the JSON's own; None if it says none.
         """
         return [*self._refusals(spec, clip), *self._too_fast(speed)]
+
+    def lacking(self, controls: Iterable[str]) -> list[str]:
+        """Those of these controls that the engine does not have."""
+        return [key for key in controls if self.kind in REAL and key not in self.controls]
 
     def _too_fast(self, speed: Speed | None) -> Iterator[Problem]:
         """Why the engine does not do a job at a speed that its JSON asks for."""

@@ -15,8 +15,11 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING
 
+from povwatch.config.hooks import filled, named
+from povwatch.core.command import command
 from povwatch.core.hook_record import HookRecord, HookState
 
 if TYPE_CHECKING:
@@ -83,3 +86,29 @@ def needless(
     if filled_for is None:
         return "all that it expects is there already"
     return "it has run for this video, and all that it expects is there" if filled_for == source_hash else ""
+
+
+def remedy(hooks: Sequence[Hook], job: Job, name: str) -> str:
+    """What to do about a file that is missing in the clip's folder in outputs/ once all hooks before it are over.
+
+    A hook that is over does not run again for this job. After a retry it runs again if it expects a file that is
+    missing.
+
+    Args:
+        hooks: all of them.
+        name: of the file, relative to that folder.
+    """
+    before = [hook for hook in hooks if hook.when == BEFORE]
+    if not before:
+        return 'Have a hook with `when = "before"` write it, put it there, or take the line out of the JSON.'
+    again = command("retry", clip=job.called)
+    values = {"outdir": "", "stem": job.base.decode(errors="surrogateescape"), "look": job.look, "job": str(job.id)}
+    for hook in before:
+        texts = (text for text in hook.expects if named([text]) <= values.keys())
+        if name in {posixpath.normpath(filled(text, values)).lstrip("/") for text in texts}:
+            return f"The hook {hook.name} expects it and is over: {again} has it run again."
+    names = ", ".join(hook.name for hook in before)
+    return (
+        f"The hooks before the clip are over ({names}), and none of them expects it. Name it in `expects` of the one "
+        f"that writes it and restart povwatch, or put it there; then: {again}"
+    )

@@ -22,16 +22,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.attempt.attempt import Attempt, keep_source
+from povwatch.attempt.attempt import Attempt, keep_source, kept_missing
 from povwatch.core import layout
 from povwatch.core.background import JobWork
 from povwatch.core.changes import FoundInClip
-from povwatch.core.errors import PovwatchError
+from povwatch.core.errors import JobFailed, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState
 from povwatch.core.units import spell_duration
 from povwatch.files.fs import closing, open_beneath
 from povwatch.files.signature import signature
+from povwatch.hooks.plan import remedy
 from povwatch.media.damage import describe_damage, describe_sizes
 from povwatch.run.shared import ClipsShared
 from povwatch.workers.pool import ActiveAttempt
@@ -77,6 +78,7 @@ class Preparing:
         self._layout = config.publish.layout
         self._keep_controls = config.publish.keep_controls
         self._speed = config.engine.speed
+        self._hooks = config.hooks
         self._store = store
         self._queue = queue
         self._specs = specs
@@ -130,6 +132,7 @@ class Preparing:
             _prepare,
             *(attempt, self._inputs, job.path, active.copied),
             shared=self._shared.of(job),
+            todo=remedy(self._hooks, job, spec.povwatch.keep or ""),
         )
         return active
 
@@ -283,8 +286,15 @@ def _prepare(
     copied: Gauge,
     *,
     shared: SharedCopies | None,
+    todo: str,
 ) -> bool:
-    """Make or get an attempt's copies; whether another look's were there."""
+    """Make or get an attempt's copies; whether another look's were there.
+
+    Raises:
+        JobFailed: the file that the spec keeps is not there. `todo` says what to do then.
+    """
+    if file := kept_missing(attempt.frozen, attempt.outputs, attempt.results):
+        raise JobFailed(f"{file} is not there.", todo)
     if shared is None:
         attempt.prepare(inputs, clip, copied.set, cancelled)
         return False

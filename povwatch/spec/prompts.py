@@ -104,6 +104,13 @@ def configured_templates(config: Config) -> dict[str, Template]:
     return templates
 
 
+def templates_used(config: Config) -> list[str]:
+    """The templates that the configuration names for new clips and their looks, by name."""
+    spec, folders = config.spec, config.spec.folders.values()
+    found = {spec.template, *spec.variants, *(folder.template for folder in folders if folder.template)}
+    return sorted(found.union(*(folder.variants or () for folder in folders)))
+
+
 def _check_variants(config: Config, templates: Collection[str], key: str, names: Collection[str]) -> None:
     """Check that the templates of further looks exist, and that looks may have their names.
 

@@ -191,10 +191,13 @@ def _result(name: str, data: bytes) -> Iterator[str]:
 
 def _manifest(name: str, data: bytes, shown: dict[str, bytes]) -> Iterator[str]:
     try:
-        output = json.loads(data)["output"]
+        said = json.loads(data)
+        output = said["output"]
     except ValueError:
         yield f"a partial manifest is visible: {name}"
         return
     described = shown.get(name.rpartition("/")[0] + "/" + output["file"], b"")
     if toys.digest(described) != output["sha256"]:
         yield f"a manifest describes what is not there: {name}"
+    if said.get("keep", {}).get("sha256") != (toys.digest(SOMEBODY) if _look_of(name) else None):
+        yield f"a manifest does not say what was kept: {name}"

@@ -17,7 +17,7 @@ from povwatch.core.machine_faults import blamed
 from povwatch.engines.faults import classify
 from povwatch.media.child import OPERATIONS
 from povwatch.media.errors import MediaError
-from povwatch.media.info import Checked, Finished, Prepared, SoundTrack, VideoInfo
+from povwatch.media.info import Checked, Finished, Masked, Prepared, SoundTrack, VideoInfo
 from povwatch.process import protocol
 from povwatch.workers.process import Exited, Received
 from povwatch.workers.serve import sync
@@ -97,7 +97,8 @@ def media(op: str, args: dict[str, Any], *, folder: str = "", **_: object) -> di
     try:
         if op == "inspect":
             return _inspect(Path(args["root"], args["path"]).read_bytes())
-        return {"prepare": _prepare, "sound": _sound, "finish": _finish, "check": _check}[op](args, Path(folder))
+        operations = {"prepare": _prepare, "sound": _sound, "mask": _mask, "finish": _finish, "check": _check}
+        return operations[op](args, Path(folder))
     except OSError as error:  # as media.child
         raise blamed(error, OPERATIONS[op][1], folder) or MediaError(
             f"It cannot be read or written: {error}"
@@ -153,6 +154,9 @@ class Worker:
             return protocol.Failed(*ids, "error", why, "")
         try:
             frames = Path(request.job["video"]).read_bytes()
+            mask = request.job["spec"].get("guided_generation_mask")
+            if mask is not None and whole(Path(mask).read_bytes()) is None:
+                return protocol.Failed(*ids, "error", "the mask that it was given is not whole", "")
             path = Path(request.workdir, "generated.mp4")
             write(path, result(digest(frames), request.run_id, "none"))
             sync(str(path))
@@ -212,6 +216,13 @@ def _sound(args: dict[str, Any], _: Path) -> dict[str, Any]:
     """The sound of the clip's private copy."""
     write(args["out_path"], result(digest(Path(args["source"]).read_bytes()), "no", "no"))
     return SoundTrack(Path(args["out_path"]).name, "aac").to_json()
+
+
+def _mask(args: dict[str, Any], _: Path) -> dict[str, Any]:
+    """The mask of what is kept, which names the file that it was made of."""
+    kept = digest(Path(args["root"], args["path"]).read_bytes())
+    write(args["out_path"], result(kept, "no", "no"))
+    return Masked(Path(args["out_path"]).name, kept, 10, 64, 48, (0, 0, 0), 10, 0.5).to_json()
 
 
 def _finish(args: dict[str, Any], room: Path) -> dict[str, Any]:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 SCENARIOS = ("plain", "taken", "late", "hooked", "refused", "looks")
 """plain: one clip. taken: somebody takes the result's name when it is promised. late: an attempt that was given up
 comes back with its result while, and after, the next one runs. hooked, refused: with hooks, see toy_hooks.py. looks: a
-clip with two further looks."""
+clip with two further looks, which keep what a file in outputs/ shows."""
 
 SLEEPS = 60
 """Of the loop with nothing under way, before a run is taken for stuck; a healthy one takes a dozen."""
@@ -77,6 +77,9 @@ SOMEBODY = b"somebody else's video"
 
 LOOKS = ("night", "rain")
 """The further looks of the clip, where it has any."""
+
+KEPT = "hands.mp4"
+"""What is kept in those looks, in the clip's folder in outputs/."""
 
 CONFIG = Config(
     arrival=Arrival(settle="1s"), grace=Grace(period="0s"), engine=Engine(kind="toys:Worker"), disk=Disk(reserve="0B")
@@ -133,6 +136,7 @@ class World:
         """
         if scenario == "looks" and life == 1:
             apart(lambda: [put(folders.inputs / f"a.{look}.json", spec(look)) for look in LOOKS])
+            apart(lambda: put(folders.outputs / "a" / KEPT, SOMEBODY))
         programs = Programs(folders.made, scenario, apart=apart)
         hook_run.run_program = programs.run
         self._folders, self._scenario, self._apart = folders, scenario, apart
@@ -322,7 +326,8 @@ def seals_anew_by_the_journal(cancelled, publisher, sealed, job, *given, **named
 
 def spec(look: str) -> bytes:
     """The JSON of a further look."""
-    return json.dumps({"name": look, "video_path": "a.mp4", "prompt": f"By {look}.", "edge": {}}).encode()
+    asked = {"name": look, "video_path": "a.mp4", "prompt": f"By {look}.", "edge": {}, "povwatch": {"keep": KEPT}}
+    return json.dumps(asked).encode()
 
 
 def put(path: Path, data: bytes) -> bool:

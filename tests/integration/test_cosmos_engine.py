@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.clips import upright_frames
 from support.cosmos_jobs import Desk, Worker, clip, job
+from support.looks import FRAMES, HANDS, Keeping
 
 from povwatch.core import command, errors
 from povwatch.process import protocol
@@ -124,6 +125,21 @@ def test_upstream_may_change_its_folder(desk, clips):
     assert isinstance(desk.do(job(clips[12], prompt="[chdir]")), protocol.Generated)
     assert Path(f"/proc/{desk.loop.supervisor.pid}/cwd").readlink() == here
     assert isinstance(desk.do(job(clips[12])), protocol.Generated)
+
+
+@pytest.mark.usefixtures("forked_media_children")
+def test_kept_hands(desk, tmp_path):
+    """Upstream gets the mask that was made of a hook's file as guided generation, or as the mask of a control."""
+    here = Keeping(tmp_path)
+    here.draw()
+    here.queue(clip={"keep": HANDS}, night={"keep": HANDS, "keep_as": "vis"})
+    for look in ("", "night"):
+        attempt = here.prepare(look).attempt
+        artifact = desk.do(attempt.request(1)).artifact
+        got = json.loads((Path(artifact["path"]).parent / "generated.json").read_text())
+        found = got["guided_generation_mask"] if not look else got["vis"]["mask_path"]
+        assert (artifact["frames"], found) == (FRAMES, str(Path(attempt.folder, "kept.mp4")))
+    here.close()
 
 
 def test_masks_from_words_do_not_meet(desk, clips):

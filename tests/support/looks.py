@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 from support.built import Built
 from support.clips import make_clip
 
 PERIOD = 120.0
+
+STAND_IN = Path(__file__).parents[2] / "examples/mano/stand_in.py"
+HANDS = "3_mano_no_overlay.mp4"
+FRAMES = 5
+"""Of the clip whose hands are kept."""
 
 
 class Looks(Built):
@@ -58,3 +66,32 @@ class Looks(Built):
     def events(self, name):
         """The jobs' looks that an event of this name was journalled for, in order."""
         return [self.app.store.job(job).look for job, _ in self.app.journal.events_named(name)]
+
+
+class Keeping(Looks):
+    """A clip and its looks in the queue, and the folder of its hooks' files."""
+
+    def __init__(self, folder, **sections):
+        super().__init__(folder, **sections)
+        self.copy(frames=FRAMES, size=(96, 64), fps=25)
+        self.hands = self.outputs / "a" / HANDS
+
+    def draw(self, clip=None):
+        """Draw the hands of the clip, or of another one, as the hook of examples/mano does."""
+        self.hands.unlink(missing_ok=True)
+        words = [sys.executable, str(STAND_IN), str(clip or self.inputs / "a.mp4"), "--out", str(self.hands.parent)]
+        subprocess.run(words, check=True, capture_output=True)
+
+    def queue(self, **own):
+        """Write the JSON of each look, by its `povwatch`, and let their graces end."""
+        for look, kept in own.items():
+            self.write("" if look == "clip" else look, vis={}, povwatch=kept)
+        self.rescan()
+        self.until(PERIOD + 1)
+        assert set(self.states().values()) == {"queued"}
+
+    def prepare(self, look=""):
+        job = self.jobs()[look]
+        active = self.app.preparing.begin(job, f"run{job.id}", self.app.grace.spec_of(job))
+        self.settle()
+        return active

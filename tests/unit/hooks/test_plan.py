@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from povwatch.config.hooks import Hook, filled
 from povwatch.core.hook_record import HookRecord, HookState
 from povwatch.core.job import Job, JobState
-from povwatch.hooks.plan import AFTER, BEFORE, needless, next_hook
+from povwatch.hooks.plan import AFTER, BEFORE, needless, next_hook, remedy
 
 JOB = Job(7, b"a.mp4", b"a", JobState.QUEUED, source_hash="bytes", spec_hash="spec")
 
@@ -119,3 +119,12 @@ def test_once_a_clip_or_for_each_look(settings, once):
 def test_hook_of_a_clip_has_no_json():
     with pytest.raises(ValidationError, match="is another one for each look"):
         hook(per="clip", argv=["x", "{spec}"])
+
+
+def test_remedy_for_a_missing_file():
+    """A hook that expects the file runs again after a retry; otherwise it is said what is lacking."""
+    again = "povwatch retry a.mp4"
+    expects = hook("other", expects=["{outdir}/{stem}_x.mp4", "{outdir}/sub/h.mp4"])
+    assert remedy([expects], JOB, "sub/h.mp4") == f"The hook other expects it and is over: {again} has it run again."
+    assert remedy([hook("one"), expects], JOB, "h.mp4").startswith("The hooks before the clip are over (one, other)")
+    assert "Have a hook with" in remedy([hook(when="after")], JOB, "h.mp4")

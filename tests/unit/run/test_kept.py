@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.clips import make_clip
-from support.looks import PERIOD, Looks
+from support.looks import FRAMES, HANDS, Keeping
 
 from povwatch.core.errors import JobFailed
 from povwatch.engines.transfer import frames
@@ -20,39 +18,7 @@ from povwatch.media.run import call
 
 pytestmark = pytest.mark.usefixtures("forked_media_children")
 
-STAND_IN = Path(__file__).parents[3] / "examples/mano/stand_in.py"
-HANDS = "3_mano_no_overlay.mp4"
-FRAMES = 5
 OWN = {"keep": HANDS, "dilate": 3}
-
-
-class Keeping(Looks):
-    """A clip and its looks in the queue, and the folder of its hooks' files."""
-
-    def __init__(self, folder):
-        super().__init__(folder)
-        self.copy(frames=FRAMES, size=(96, 64), fps=25)
-        self.hands = self.outputs / "a" / HANDS
-
-    def draw(self, clip=None):
-        """Draw the hands of the clip, or of another one, as the hook of examples/mano does."""
-        self.hands.unlink(missing_ok=True)
-        words = [sys.executable, str(STAND_IN), str(clip or self.inputs / "a.mp4"), "--out", str(self.hands.parent)]
-        subprocess.run(words, check=True, capture_output=True)
-
-    def queue(self, **own):
-        """Write the JSON of each look, by its `povwatch`, and let their graces end."""
-        for look, kept in own.items():
-            self.write("" if look == "clip" else look, vis={}, povwatch=kept)
-        self.rescan()
-        self.until(PERIOD + 1)
-        assert set(self.states().values()) == {"queued"}
-
-    def prepare(self, look=""):
-        job = self.jobs()[look]
-        active = self.app.preparing.begin(job, f"run{job.id}", self.app.grace.spec_of(job))
-        self.settle()
-        return active
 
 
 @pytest.fixture
@@ -143,8 +109,15 @@ def test_a_changed_file_is_read_again(here):
         assert (active is not None and active.prepared) == used
 
 
+def test_missing_costs_no_copy(here):
+    """A file that is missing at the claim fails the look before a copy is made."""
+    here.queue(clip=OWN)
+    failure = here.prepare().failure
+    assert str(failure).startswith(f"povwatch.keep (outputs/a/{HANDS}) is not there. Have a hook with")
+    assert list(here.outputs.rglob("*.mp4")) == []
+
+
 WRONG = {
-    "missing": (lambda _: None, "is not there. Have a hook with"),
     "background": (
         lambda file: make_clip(file, frames=FRAMES, size=(96, 64), blank=True),
         "shows nothing but its background",
