@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from povwatch.arrival.look_files import RENAME
 from povwatch.cli.app import shared, verbs
 from povwatch.cli.clips_here import bases, listing, probed, recorded_info
 from povwatch.cli.prefetch import kind_here
@@ -25,7 +26,7 @@ from povwatch.spec.parse import named_clip, parse, refused
 from povwatch.spec.problems import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from povwatch.config.settings import Config
     from povwatch.core.errors import Problem
@@ -50,10 +51,12 @@ def check(
     """Validate JSON files as the daemon would."""
     config = shared(context).config(engine=engine)
     judged = _Judge(config, Abilities.of(kind_here(config), config.engine, nvml.read_gpus()))
+    refused_names = _refused_names(config)
     wrong = 0
     found = list(files or _all_specs(config))
     for file in found:
-        problem = judged.problem(file)
+        why = refused_names.get(os.path.abspath(file))  # noqa: PTH100 - no link is followed
+        problem = f"{layout.shown(os.fsencode(file))}: {why} {RENAME}" if why else judged.problem(file)
         wrong += problem is not None
         typer.echo(problem if problem is not None else f"{layout.shown(os.fsencode(file))}: ok")
     if files is None:
@@ -142,8 +145,31 @@ def _clip_of(file: Path, data: bytes) -> bytes:
     return named if named in clips or not clips else clips[0]
 
 
+def _refused_names(config: Config) -> dict[str, str]:
+    """Absolute paths of the JSONs in inputs/ whose look cannot have its name, with the reasons.
+
+    Of two that differ in case alone, the first one can.
+    """
+    base_of, taken, found = bases(config), dict[bytes, list[str]](), dict[str, str]()
+    for spec, owner in _owned(config):
+        if not owner.look:
+            continue
+        others = taken.setdefault(owner.clip, [])
+        if why := looks.refusal(owner.look, base_of[owner.clip], others=others):
+            found[os.path.abspath(config.paths.inputs / os.fsdecode(spec))] = why  # noqa: PTH100 - no link is followed
+        else:
+            others.append(owner.look)
+    return found
+
+
 def _all_specs(config: Config) -> Iterable[Path]:
+    for spec, _ in _owned(config):
+        yield config.paths.inputs / os.fsdecode(spec)
+
+
+def _owned(config: Config) -> Iterator[tuple[bytes, looks.Owner]]:
+    """Every JSON in inputs/ that belongs to a clip, with its owner, in order."""
     holders = {(layout.split(path)[0], base): path for path, base in bases(config).items()}
     for spec in sorted(listing(config).specs):
-        if looks.owner(spec, lambda *base: holders.get(base), suffixes=config.arrival.suffixes):
-            yield config.paths.inputs / os.fsdecode(spec)
+        if owner := looks.owner(spec, lambda *base: holders.get(base), suffixes=config.arrival.suffixes):
+            yield spec, owner

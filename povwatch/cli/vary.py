@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 SEEDS_MAX = 10_000
 """The most seeds of one command: a slip such as 1..1000000 must not fill the folder."""
+
+BRIEF_MAX = 24
+"""Characters of a value that are still in the name of a look."""
 
 _RANGE = re.compile(r"(\d{1,18})(?:\.\.(\d{1,18}))?")
 
@@ -107,7 +111,7 @@ def variations(
             "Nothing says how the looks differ.", f"Give --template, --seed or --set: {command('vary', '--help')}"
         )
     _check_changes(changes, seeds)
-    extra = "_".join(f"no-{key}" if value is None else f"{key}{value}" for key, value in _flat(changes))
+    extra = "_".join(f"no-{key}" if value is None else f"{key}{_brief(value)}" for key, value in _flat(changes))
     found = {}
     every_seed: Sequence[int | None] = seeds or [None]
     for template, seed in itertools.product(templates, every_seed):
@@ -290,6 +294,12 @@ def _is_text(key: str, value: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _brief(value: object) -> str:
+    """A value in the name of a look. A long text is its digest, so that another text has another name."""
+    text = str(value)
+    return text if len(text) <= BRIEF_MAX else f"-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _flat(changes: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:

@@ -127,16 +127,23 @@ def test_what_vary_writes(here):
     found = spec(here, look)
     assert (found["seed"], found["guidance"], found["edge"]) == (7, 6, {"control_weight": 0.25})
     assert (found["name"], found["povwatch"]) == (f"clip_{look}", {"start": "hold"})
-    (here.inputs / "clip.wrong.json").write_text(json.dumps(found | {"video_path": "other.mp4"}))
-    checked = here.call("check").stdout
-    assert f"clip.{look}.json: ok" in checked
-    assert 'write "video_path": "clip.mp4"' in checked
-    assert "4 looked at, 1 to be put right." in checked
-    (here.inputs / "clip.wrong.json").unlink()
     done = here.call("vary", "clip", "--set", "guidance=null", "--set", "edge.control_weight=null")
     assert "written, as the clip's own JSON, without guidance, without edge.control_weight" in done.stdout
     found = spec(here, "no-guidance_no-edge-control_weight")
     assert ("guidance" in found, found["edge"]) == (False, {})
+    prompt = "Hands fold a towel in the morning light."
+    assert here.call("vary", "clip", "--set", f"prompt={prompt}").returncode == 0
+    (named,) = here.inputs.glob("clip.prompt-*.json")
+    assert json.loads(named.read_text())["prompt"] == prompt
+    named.unlink()
+    (here.inputs / "clip.no-guidance_no-edge-control_weight.json").rename(here.inputs / "clip.aug.json")
+    (here.inputs / "clip.wrong.json").write_text(json.dumps(found | {"video_path": "other.mp4"}))
+    checked = here.call("check").stdout
+    assert f"clip.{look}.json: ok" in checked
+    assert 'write "video_path": "clip.mp4"' in checked
+    assert 'clip.aug.json: "aug" is no name for a look' in checked
+    assert "5 looked at, 2 to be put right." in checked
+    (here.inputs / "clip.wrong.json").unlink()
     again = here.call("vary", "clip", "--seed", "7,9", "--set", "edge.control_weight=0.25")
     assert "0 written, 2 there already." in again.stdout
 
