@@ -137,7 +137,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "joined": (INFO, "{clip}: {spec} is one more look of a clip that has arrived"),
     "looks-limit": (
         WARNING,
-        "{clip}: {count} JSONs beside it ask for looks of their own, and spec.variants_max is {most}: {left} wait, the first is {first}. Raise it, or move some away",
+        "{clip}: {count} JSONs beside it ask for looks of their own, and spec.variants_max is {most}. {first} is the first of {left} to wait. Raise it, or move some away",
     ),
     "damaged": (WARNING, "{clip}: damaged. {problem} What decodes is run"),
     "damaged-withdrawn": (INFO, "{clip}: changed, so povwatch go --damaged holds no longer"),
