@@ -199,6 +199,7 @@ def _status(reader: JournalReader, config: Config, width: int | None) -> list[Re
         off = "guardrails are off: nothing is checked" if facts.get("guardrails") is False else None
         problems = filter(None, (facts.get("problem"), facts.get("blocked"), off))
         lines.extend(f"[red]{plain(problem)}[/red]" for problem in problems)
+        lines.extend(f"[yellow]{plain(limited)}[/yellow]" for limited in filter(None, [facts.get("limited")]))
         lines.extend(map(plain, worker_lines(facts, reader)))
     counts = reader.counts()
     lines.append(", ".join(f"{count} {name}" for name, count in counts.items()) or "No clips yet.")

@@ -101,10 +101,10 @@ def outcome(app: App, *, stopped: bool) -> Outcome:
         early = (job for job in jobs if job.state in {JobState.ARRIVING, JobState.GRACE})
         unable = next((job.detail for job in early if job.waiting_on in NOT_INSPECTED), None)
     ended = frozenset(store.ended)
-    return Outcome(jobs, unable, app.root.away, closed, ended, left, _limited(app), stopped)
+    return Outcome(jobs, unable, app.root.away, closed, ended, left, limited(app), stopped)
 
 
-def _limited(app: App) -> str | None:
+def limited(app: App) -> str | None:
     """Which looks wait since their clips have as many as they may."""
     specs = [spec for _, of_clip in sorted(app.looks.over.items()) for spec in of_clip]
     if not specs:

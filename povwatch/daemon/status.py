@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from povwatch import __version__
 from povwatch.core.job import JobState
+from povwatch.daemon.drain import limited
 from povwatch.engines.abilities import REAL
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class StatusFacts:
             "guardrails": app.config.engine.guardrails if app.choice.kind in REAL else None,
             "problem": unavailable.problem if unavailable else None,
             "blocked": blocker.problem if blocker else None,
+            "limited": limited(app),
             "workers": app.pool.facts(),
             "gpus": [
                 {"index": g.index, "uuid": g.uuid, "name": g.name, "memory": g.memory, "free": g.free}

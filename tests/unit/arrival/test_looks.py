@@ -13,6 +13,7 @@ from povwatch.core.changes import ArrivesAgain, Failed, Queued, Started
 from povwatch.core.job import JobState
 from povwatch.daemon.drain import is_drained, outcome, summarise
 from povwatch.daemon.requests import Requests
+from povwatch.daemon.status import StatusFacts
 
 pytestmark = pytest.mark.usefixtures("forked_media_children")
 
@@ -273,6 +274,8 @@ def test_a_thousand_looks(here):
     code, said = ended(here)
     assert code == 1
     assert "967 looks are left, not started, as spec.variants_max is 32: a.n033.json, a.n034.json, " in said
+    StatusFacts(here.app).tick(here.clock.now)
+    assert here.app.journal.fact("daemon")["limited"] in said
 
 
 def ended(here):
