@@ -145,8 +145,10 @@ class SpecFiles:
         except SpecInvalid:
             return None
 
-    def write_variants(self, job: Job, duration: float | None) -> None:
-        """Write the JSONs of the further looks that a new clip gets. `duration` is in seconds.
+    def write_variants(self, job: Job, duration: float | None, *, held: bool) -> None:
+        """Write the JSONs of the further looks that a new clip gets. Those of a clip that is held are held, too.
+
+        `duration` is in seconds.
 
         Raises:
             EnvironmentFault: the folder does not take one.
@@ -160,7 +162,7 @@ class SpecFiles:
                 holder = self._store.journal.holder(layout.split(spec)[0], look.stem)
                 self._store.note(job, "look-left-out", {"template": name, "spec": spec, "holder": holder})
                 continue
-            if self._folder.write_spec(spec, self._default(look, duration, template=name)):
+            if self._folder.write_spec(spec, self._default(look, duration, template=name, held=held)):
                 self._store.note(job, "spec-written", {"spec": spec, "template": name})
 
     def existing(self, job: Job) -> SpecFile | None:
@@ -303,12 +305,13 @@ class SpecFiles:
         self._carried.difference_update(specs)
         return left
 
-    def _default(self, job: Job, duration: float | None, *, template: str | None = None) -> bytes:
+    def _default(self, job: Job, duration: float | None, *, template: str | None = None, held: bool = False) -> bytes:
         """The JSON that povwatch writes for a look of a clip, from the folder's template or a named one."""
         chosen = choose(self._defaults, self._templates, job.path, template=template)
         date = written_on(job.source_stat) if job.source_stat else ""
         facts = Facts(job.path, date, duration, digest=job.source_hash)
-        return first_spec(self._defaults, chosen, job.label, facts, look=job.look)
+        changes = {"povwatch": {"start": "hold"}} if held else {}
+        return first_spec(self._defaults, chosen, job.label, facts, look=job.look, changes=changes)
 
     def _validate(self, reading: SpecReading, job: Job, path: bytes, file: SpecFile) -> None:
         """Validate a JSON as it was read."""

@@ -169,7 +169,7 @@ class GraceStage(Stage):
                 hold, go = self._carry(job, before)
             file = self._files.ensure(job, info.duration) if job.look == OWN else self._files.existing(job)
             if job.look == OWN:
-                self._files.write_variants(job, info.duration)
+                self._files.write_variants(job, info.duration, held=hold)
         except EnvironmentFault as error:
             refused = error
         digest = file.digest if file else ""

@@ -20,7 +20,7 @@ from povwatch.spec.inputs_folder import InputsFolder
 from povwatch.spec.parse import named_clip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from povwatch.config.settings import Config
@@ -68,7 +68,7 @@ def survey(config: Config, *, hold: bool, tell: Callable[[bytes, int], None]) ->
         promises, lost = find_promises(paths.outputs, outputs.results, hooks=after)
     except OSError as error:
         raise OutputsAway(f"{paths.outputs} cannot be listed: {error.strerror}.", "Is its disk mounted?") from error
-    inputs = Clips(paths.inputs, listing, config.arrival.suffixes, tell)
+    inputs = Clips(paths.inputs, listing, config.arrival.suffixes, tell, most=config.spec.variants_max)
     bases = inputs.names(bases_of(outputs.results, promises))
     found = inputs.read(bases, [*outputs.results, *(promise.result for promise in promises)])
     strays = outputs.without_manifest() - {promise.result.output.target for promise in promises}
@@ -80,13 +80,21 @@ class Clips:
     """The clips of one listing."""
 
     def __init__(
-        self, root: Path, listing: Listing, suffixes: frozenset[bytes], tell: Callable[[bytes, int], None]
+        self,
+        root: Path,
+        listing: Listing,
+        suffixes: frozenset[bytes],
+        tell: Callable[[bytes, int], None],
+        *,
+        most: int,
     ) -> None:
+        """`most` is spec.variants_max: the JSONs of further looks are left to wait."""
         self._root = root
         self._listing = listing
         self._suffixes = suffixes
         self._folder = InputsFolder(root)
         self._tell = tell
+        self._most = most
 
     def names(self, known: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """The base of every clip: that of its result, else of the JSON that names the clip, else the first free one.
@@ -108,7 +116,7 @@ class Clips:
                     break
         return bases | layout.assign_bases(paths, bases)
 
-    def read(self, bases: Mapping[bytes, bytes], results: Iterable[Result]) -> list[Clip]:
+    def read(self, bases: Mapping[bytes, bytes], results: Sequence[Result]) -> list[Clip]:
         """Every look of every clip. A clip is read only if its size is that of a manifest's source.
 
         Args:
@@ -119,7 +127,7 @@ class Clips:
         for result in results:
             sizes.setdefault(result.path, set()).add(result.text["source"].get("size"))
         with closing(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
-            further = self._looks(bases)
+            further = self._looks(bases, {result.key for result in results})
             found: list[Clip] = []
             for path, seen in sorted(self._listing.clips.items()):
                 clip = Clip(path, bases[path], seen)
@@ -128,14 +136,18 @@ class Clips:
                 found += [self._with_spec(replace(clip, look=look)) for look in ["", *further.get(path, ())]]
             return found
 
-    def _looks(self, bases: Mapping[bytes, bytes]) -> dict[bytes, list[str]]:
-        """The further looks of each clip that have a JSON."""
+    def _looks(self, bases: Mapping[bytes, bytes], made: Collection[looks.Owner]) -> dict[bytes, list[str]]:
+        """The further looks of each clip that have a JSON: all that have a result, and others up to the limit."""
         holders = {(layout.split(path)[0], base): path for path, base in bases.items() if path in self._listing.clips}
         found: dict[bytes, list[str]] = {}
         for spec in sorted(self._listing.specs):
             owner = looks.owner(spec, lambda *base: holders.get(base), suffixes=self._suffixes)
             if owner is not None and owner.look and not looks.refusal(owner.look, bases[owner.clip]):
                 found.setdefault(owner.clip, []).append(owner.look)
+        for clip, of_clip in found.items():
+            first = [look for look in of_clip if looks.Owner(clip, look) in made]
+            others = [look for look in of_clip if look not in first]
+            found[clip] = first + others[: max(0, self._most - len(first))]
         return found
 
     def _read(self, root: int, clip: Clip) -> Clip:

@@ -235,3 +235,16 @@ def test_odd_names_stay_on_one_line(here):
     done = here.rebuild()
     assert done.exit_code == 0
     assert "\x1b" not in done.output
+
+
+def test_looks_over_the_limit(here):
+    """Looks over spec.variants_max get no job of a rebuild; they wait as before."""
+    here.clip("a.mp4")
+    for look in ("night", "rain"):
+        (here.inputs / f"a.{look}.json").write_bytes((here.inputs / "a.json").read_bytes())
+    with here.file.open("a") as file:
+        file.write("[spec]\nvariants_max = 1\n")
+    here.clip("b.mp4")
+    here.done("b.mp4")
+    done = here.rebuild("--hold")
+    assert [line.partition(":")[0] for line in done.output.splitlines() if ": held" in line] == ["a.mp4", "a.mp4@night"]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.clips import make_clip
 from support.looks import PERIOD, Looks
+
+from povwatch.core.changes import Hold
 
 pytestmark = pytest.mark.usefixtures("forked_media_children")
 
@@ -128,3 +131,16 @@ def test_late_edit_of_a_look(here):
     here.write("night", seed=4)
     here.rescan()
     assert here.states() == {"": "cancelled", "night": "grace"}
+
+
+def test_looks_of_a_clip_that_is_held(tmp_path):
+    """A clip that is held before it arrives holds the looks that are written for it, too."""
+    here = Looks(tmp_path, spec={"variants": ["kitchen_night"]})
+    make_clip(here.inputs / "a.mp4", frames=3, size=(64, 48))
+    here.rescan()
+    here.app.store.apply(here.jobs()[""], Hold())
+    here.arrive()
+    here.until(PERIOD + 1)
+    assert {str(job.waiting_on) for job in here.jobs().values()} == {"held"}
+    assert 'its JSON says "start": "hold"' in here.jobs()["kitchen_night"].detail
+    here.close()
