@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,7 +16,7 @@ from povwatch.cli.status import UNDER_WAY, describe_grace, forecast
 from povwatch.container import examine
 from povwatch.core import layout, looks
 from povwatch.core.command import command
-from povwatch.core.errors import PovwatchError, SpecInvalid
+from povwatch.core.errors import EnvironmentFault, PovwatchError, SpecInvalid
 from povwatch.core.job import CLAIMED, Job, JobState, Waiting
 from povwatch.core.layout import shown
 from povwatch.core.local_time import local
@@ -44,6 +45,9 @@ Gate = tuple[str, str, str]
 """A gate: its name, its verdict, and what was seen there."""
 
 OK, WAITS, STOPS = "ok", "waits", "stops here"
+
+NEW_MAX = 3
+"""Looks without a job that one line names."""
 
 COLOUR = {OK: "green", WAITS: "yellow", STOPS: "red"}
 
@@ -130,8 +134,8 @@ def _clip(config: Config, reader: JournalReader, word: str) -> tuple[bytes, Job 
 
 def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) -> Iterator[Gate]:
     yield "clip", OK if job else WAITS, shown(job.called if job else path)
-    if job is not None and job.look == looks.OWN and (others := reader.looks(path)[1:]):
-        yield "looks", OK, ", ".join(f"{other.look} {other.state}" for other in others)
+    if job is not None and job.look == looks.OWN:
+        yield from _looks(config, reader, job)
     yield _daemon(config, reader)
     unlike = unlike_a_clip(config.paths.inputs, path)
     if unlike:
@@ -156,6 +160,23 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
     yield from _file(config, path, job)
     yield from _spec(config, reader, job)
     yield from _queue(config, reader, job)
+
+
+def _looks(config: Config, reader: JournalReader, own: Job) -> Iterator[Gate]:
+    """The further looks of a clip: those with a job, and the first JSONs that wait for one."""
+    known = {job.look: f"{job.look} {job.state}" for job in reader.looks(own.path)}
+    beside: list[str] = []
+    with suppress(EnvironmentFault):
+        beside = InputsFolder(config.paths.inputs).looks_beside(own.path, own.base)
+    folder = layout.split(own.path)[0]
+    new = [
+        look for look in sorted(beside) if look not in known and not reader.holder(folder, looks.stem(own.base, look))
+    ]
+    words = [text for look, text in known.items() if look != looks.OWN]
+    words += [f"{look} waits: {command('why', clip=looks.called(own.path, look))}" for look in new[:NEW_MAX]]
+    words += [f"and {len(new) - NEW_MAX} more"] * (len(new) > NEW_MAX)
+    if words:
+        yield "looks", WAITS if new else OK, ", ".join(words)
 
 
 def _next(config: Config, job: Job, *, unlike: str) -> str:

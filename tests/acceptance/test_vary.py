@@ -198,6 +198,7 @@ def test_why_a_look_is_over_the_limit(here):
     (here.inputs / "clip.rain.json").write_text("{}")
     here.wait_for("looks-limit")
     assert "the clip has 1 looks already, and spec.variants_max is 1" in here.call("why", "clip@rain").stdout
+    assert "kitchen_night done, rain waits: povwatch why clip.mp4@rain" in here.call("why", "clip").stdout
     left = "1 look is left, not started, as spec.variants_max is 1: clip.rain.json"
     here.stop()
     once = here.once()
