@@ -80,6 +80,20 @@ class Engine(Protocol):
         """
 
 
+class PromptChecker(Protocol):
+    """What an engine implements too whose text filters can check a prompt before its job.
+
+    Its capabilities have `filters`: those that `check_prompts` asks, each as in `Filters.about` (guardrail_filters.py).
+    """
+
+    def check_prompts(self, texts: list[str]) -> list[list[dict[str, Any]]]:
+        """Let the text filters of the guardrail check some texts; called in the main thread while there is no job.
+
+        Returns for each text what each filter said that was asked, until one refused it: `filter` is the filter's name,
+        `verdict` is passed, blocked or failed, and `message` says why it is blocked or has failed.
+        """
+
+
 class Context:
     """What a running job may use. Its methods may be called from any thread."""
 

@@ -15,7 +15,7 @@ from math import isfinite
 from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
-VERSION = 1
+VERSION = 2
 """Incremented whenever a message changes."""
 
 LINE_MAX = 1024 * 1024
@@ -72,6 +72,19 @@ class Cancel(_OfJob):
 
     type: ClassVar[str] = "cancel"
     why: str
+
+
+@dataclass(frozen=True)
+class CheckPrompts:
+    """Let the text filters of the guardrail check these texts. Sent only while no job and no other check is under way.
+
+    A job may be sent before the answer: the worker begins it afterwards.
+    """
+
+    type: ClassVar[str] = "check-prompts"
+    number: int
+    """Names the check in its answer."""
+    texts: list[Any]
 
 
 @dataclass(frozen=True)
@@ -189,9 +202,34 @@ class Cancelled(_OfJob):
     type: ClassVar[str] = "cancelled"
 
 
-FromDaemon = Union[Load, Generate, Cancel, Shutdown]  # noqa: UP007 - get_args takes it apart below
+@dataclass(frozen=True)
+class PromptsChecked:
+    """The text filters have checked the texts, or could not."""
+
+    type: ClassVar[str] = "prompts-checked"
+    number: int
+    verdicts: list[Any]
+    """See port.PromptChecker.check_prompts; empty if they could not."""
+    kind: str
+    """How they failed, see port.FailureKind; empty if they did not."""
+    problem: str
+    """Why they could not, as sentences; else empty."""
+
+
+FromDaemon = Union[Load, Generate, Cancel, CheckPrompts, Shutdown]  # noqa: UP007 - get_args takes it apart below
 FromWorker = Union[  # noqa: UP007
-    Hello, LoadProgress, Loaded, LoadFailed, Heartbeat, Started, Progress, Generated, Blocked, Failed, Cancelled
+    Hello,
+    LoadProgress,
+    Loaded,
+    LoadFailed,
+    Heartbeat,
+    Started,
+    Progress,
+    Generated,
+    Blocked,
+    Failed,
+    Cancelled,
+    PromptsChecked,
 ]
 Message = Union[FromDaemon, FromWorker]  # noqa: UP007
 

@@ -20,6 +20,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from povwatch.core.sentences import joined
 from povwatch.engines.faults import MESSAGE_MAX, classify
 from povwatch.engines.port import Context, EngineBlocked, EngineCancelled, EngineFailure
 from povwatch.process import protocol
@@ -57,7 +58,9 @@ class Serving:
     def __init__(self, channel: Channel, engine: str) -> None:
         self._channel = channel
         self._engine = engine
-        self._inbox: queue.SimpleQueue[protocol.Load | _ReceivedJob | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[protocol.Load | protocol.CheckPrompts | _ReceivedJob | None] = (
+            queue.SimpleQueue()
+        )
         self._job: _ReceivedJob | None = None
         """The last job received. The reading thread sets it, so that no cancellation precedes it."""
 
@@ -72,8 +75,11 @@ class Serving:
         engine = self._load(load.config)
         if engine is None:
             return LOAD_FAILED
-        while isinstance(job := self._inbox.get(), _ReceivedJob):
-            self._answer(job.request, self._generate(engine, job))
+        while isinstance(asked := self._inbox.get(), (_ReceivedJob, protocol.CheckPrompts)):
+            if isinstance(asked, _ReceivedJob):
+                self._answer(asked.request, self._generate(engine, asked))
+            else:
+                self._send(_checked_prompts(engine, asked))
         return 0
 
     def _load(self, config: dict[str, Any]) -> Engine | None:
@@ -160,7 +166,7 @@ class Serving:
         elif isinstance(message, protocol.Cancel):
             if self._job is not None and self._job.request.run_id == message.run_id:
                 self._job.cancelled.set()
-        elif isinstance(message, protocol.Load):
+        elif isinstance(message, (protocol.Load, protocol.CheckPrompts)):
             self._inbox.put(message)
         else:
             return False
@@ -191,6 +197,19 @@ def find_engine(name: str) -> Engine:
     if make is None:
         raise EngineFailure("invalid", f"{where} has no {what}.")
     return make()
+
+
+def _checked_prompts(engine: Any, asked: protocol.CheckPrompts) -> protocol.PromptsChecked:  # noqa: ANN401 - not every engine is a PromptChecker
+    """Let the engine's text filters check texts. Whatever fails is told, and costs no job."""
+    try:
+        verdicts = engine.check_prompts(asked.texts)
+        if not isinstance(verdicts, list) or len(verdicts) != len(asked.texts):
+            raise EngineFailure("error", f"The filters answered {len(asked.texts)} texts with {verdicts!r}.")  # noqa: TRY301 - one way for all
+        return protocol.PromptsChecked(asked.number, verdicts, "", "")
+    except BaseException as error:  # noqa: BLE001 - as in _generate
+        traceback.print_exc()
+        kind, message, todo = classify(error)
+        return protocol.PromptsChecked(asked.number, [], kind, joined(message, todo))
 
 
 def checked(artifact: object, workdir: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from povwatch.core.errors import PovwatchError, WorkerDied, WorkerStalled
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from povwatch.process.protocol import Generate, Progress
+    from povwatch.process.protocol import CheckPrompts, Generate, Progress
     from povwatch.workers.events import Event, Loss
     from povwatch.workers.process import WorkerProcess
 
@@ -62,6 +62,14 @@ class CurrentJob:
 
 
 @dataclass(slots=True)
+class CurrentCheck:
+    """The prompts that a worker checks."""
+
+    request: CheckPrompts
+    asked_at: float
+
+
+@dataclass(slots=True)
 class CurrentWorker:
     """A worker, from the start of its process to its end."""
 
@@ -75,6 +83,7 @@ class CurrentWorker:
     loading: tuple[str, float | None] = (STARTING, None)
     """Stage of the load, and its fraction, 0 to 1, if known."""
     job: CurrentJob | None = None
+    check: CurrentCheck | None = None
     exit_by: float | None = None
     """Time by which it has to exit by itself; None while it may stay."""
     hung_up: str = ""
@@ -96,6 +105,8 @@ class CurrentWorker:
         if self.job is not None:
             self.job.progressed_at += seconds
             self.job.cancelled_at += seconds
+        if self.check is not None:
+            self.check.asked_at += seconds
         if self.exit_by is not None:
             self.exit_by += seconds
         if self.killed_at is not None:
@@ -112,6 +123,8 @@ class Timeouts:
     """Until the job's progress changes."""
     heartbeat: float = 30.0
     """Until the worker sends anything at all."""
+    check: float = 120.0
+    """Until the text filters have checked some prompts."""
     stop: float = 5.0
     """Until the worker exits after it was told to. Then the signals follow: `terminate` and `last_kill`."""
     cancel: float = 60.0
@@ -143,6 +156,8 @@ class Overdue(Enum):
     """The worker still works on a cancelled job."""
     PROGRESS = auto()
     """The job does not advance."""
+    CHECK = auto()
+    """The text filters do not answer."""
 
 
 def deadlines(worker: CurrentWorker, state: SupervisorState, timeouts: Timeouts) -> Iterator[tuple[float, Overdue]]:
@@ -162,6 +177,8 @@ def deadlines(worker: CurrentWorker, state: SupervisorState, timeouts: Timeouts)
         if worker.job.cancel_why is not None:
             yield worker.job.cancelled_at + timeouts.cancel, Overdue.CANCEL
         yield worker.job.progressed_at + timeouts.stall, Overdue.PROGRESS
+    if state in (S.READY, S.BUSY) and worker.check is not None:
+        yield worker.check.asked_at + timeouts.check, Overdue.CHECK
 
 
 def loss(late: Overdue, worker: CurrentWorker, timeouts: Timeouts) -> Loss:
@@ -178,6 +195,9 @@ def loss(late: Overdue, worker: CurrentWorker, timeouts: Timeouts) -> Loss:
             return WorkerStalled(what, "Raise engine.stall_timeout if steps take longer here.")
         case Overdue.CANCEL:
             what = f"The engine did not let go of a cancelled job for {timeouts.cancel:g} s and was killed."
+            return WorkerStalled(what)
+        case Overdue.CHECK:
+            what = f"The guardrail's text filters did not answer for {timeouts.check:g} s and their worker was killed."
             return WorkerStalled(what)
         case Overdue.EXIT | Overdue.DEATH:
             return WorkerDied(f"The worker listens no more and was killed. {worker.hung_up}".rstrip())

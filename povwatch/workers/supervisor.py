@@ -3,6 +3,7 @@
     STOPPED   start -> BACKOFF, without a pause
     LOADING   loaded -> READY       failed, dead, overdue -> BACKOFF              stop -> STOPPING
     READY     generate -> BUSY      dead, silent -> BACKOFF                       stop -> STOPPING
+              (prompts may be checked meanwhile; a job that is given to the worker begins afterwards)
     BUSY      the job's end -> READY, or BACKOFF if the job spoilt the worker;
               dead, silent, stalled, replaced -> BACKOFF                          stop -> STOPPING
     BACKOFF   the worker gone, the pause over (`due`): spawn -> LOADING           stop -> STOPPING, or STOPPED
@@ -30,6 +31,7 @@ from povwatch.process.start import describe_end
 from povwatch.workers import events
 from povwatch.workers.process import Exited, HungUp, Item, Printed
 from povwatch.workers.states import (
+    CurrentCheck,
     CurrentJob,
     CurrentWorker,
     InvalidState,
@@ -92,6 +94,8 @@ class Supervisor:
         self.retry_at = 0.0
         """When the next worker starts, in BACKOFF."""
         self._worker: CurrentWorker | None = None
+        self._checked: list[protocol.PromptsChecked] = []
+        """Answers of the text filters for the next `take_checked`."""
         self._events: list[events.Event] = []
         """Events for the next poll."""
         self._polled_at = 0.0
@@ -141,6 +145,25 @@ class Supervisor:
             worker.exit_by = now
         self.state = S.BUSY
         worker.job = CurrentJob(request, progressed_at=now)
+
+    def check_prompts(self, request: protocol.CheckPrompts) -> None:
+        """Have the worker's text filters check some texts. `take_checked` has the answer, unless the worker is lost.
+
+        Raises:
+            ProtocolError: The texts are too long for a message; nothing was changed.
+        """
+        self._require(S.READY)
+        worker, now = self._alive(), self._clock.boot()
+        if worker.check is not None:
+            raise InvalidState("The worker checks other prompts.")
+        if not worker.process.send(request):  # the worker is dying; its `Exited` follows
+            worker.exit_by = now
+        worker.check = CurrentCheck(request, now)
+
+    def take_checked(self) -> list[protocol.PromptsChecked]:
+        """The answers of the text filters since the last call."""
+        found, self._checked = self._checked, []
+        return found
 
     def cancel(self, run_id: str, why: str) -> None:
         """Cancel the job. JobCancelled follows, even if the job ends otherwise just now."""
@@ -224,6 +247,11 @@ class Supervisor:
         return self._worker.capabilities if self._worker is not None and self.state in (S.READY, S.BUSY) else None
 
     @property
+    def checking(self) -> int | None:
+        """The number of the check of prompts under way; None without one."""
+        return self._worker.check.request.number if self._worker is not None and self._worker.check else None
+
+    @property
     def pid(self) -> int | None:
         """The worker's process id."""
         return self._worker.process.pid if self._worker is not None else None
@@ -258,6 +286,12 @@ class Supervisor:
             if self.state is S.LOADING:
                 self._handle_load_message(worker, message, now)
             return
+        if isinstance(message, protocol.PromptsChecked):
+            self._end_check(worker, message, now)
+            return
+        self._handle_job_message(worker, message, now)
+
+    def _handle_job_message(self, worker: CurrentWorker, message: protocol.Message, now: float) -> None:
         job, run_id = worker.job, getattr(message, "run_id", None)
         if job is None or run_id != job.request.run_id:
             say("late-message", type=message.type, run_id=run_id)
@@ -285,6 +319,16 @@ class Supervisor:
             worker.exit_by = now + self._timeouts.exit
             self._back_off(now)
             self._report_unavailable(message.kind, message.message, message.todo)
+
+    def _end_check(self, worker: CurrentWorker, message: protocol.PromptsChecked, now: float) -> None:
+        if worker.check is None or worker.check.request.number != message.number:
+            return
+        worker.check = None
+        self._checked.append(message)
+        if worker.job is not None:  # it waited for this
+            worker.job.progressed_at = now
+        if message.kind in SPOILING:  # a job would meet the same
+            self.replace(errors.WorkerDied(f"The guardrail's text filters spoilt the worker: {message.problem}"))
 
     def _end_job(self, worker: CurrentWorker, job: CurrentJob, message: events.JobEnd, now: float) -> None:
         self._events.append(events.job_end(message, job.cancel_why, self._stop_why))

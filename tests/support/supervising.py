@@ -204,6 +204,12 @@ class Loop:
         self.start().until_state(SupervisorState.READY, **limits)
         return self
 
+    def checked(self, *texts, within=15.0):
+        """Have the worker check some texts; returns its answer."""
+        self.supervisor.check_prompts(protocol.CheckPrompts(1, list(texts)))
+        [answer] = self._run(lambda: self.supervisor.take_checked() or None, "checked", within)
+        return answer
+
     def forget(self):
         self.events.clear()
 

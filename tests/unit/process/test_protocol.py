@@ -17,8 +17,12 @@ GOLDEN = [
         '{"type":"generate","seq":1,"job":{"id":7,"name":"clip"},"run_id":"r1","workdir":"/w","checkpoint_dir":"/c"}',
     ),
     (protocol.Cancel(7, "r1", "deleted"), '{"type":"cancel","seq":1,"job_id":7,"run_id":"r1","why":"deleted"}'),
+    (
+        protocol.CheckPrompts(3, ["hands", "blur"]),
+        '{"type":"check-prompts","seq":1,"number":3,"texts":["hands","blur"]}',
+    ),
     (protocol.Shutdown(), '{"type":"shutdown","seq":1}'),
-    (protocol.Hello(42, "3.10.12"), '{"type":"hello","seq":1,"pid":42,"python":"3.10.12","protocol":1}'),
+    (protocol.Hello(42, "3.10.12"), '{"type":"hello","seq":1,"pid":42,"python":"3.10.12","protocol":2}'),
     (protocol.LoadProgress("weights", 0.5), '{"type":"load-progress","seq":1,"stage":"weights","fraction":0.5}'),
     (protocol.LoadProgress("weights", None), '{"type":"load-progress","seq":1,"stage":"weights","fraction":null}'),
     (protocol.Loaded({"real": True}), '{"type":"loaded","seq":1,"capabilities":{"real":true}}'),
@@ -42,6 +46,10 @@ GOLDEN = [
         '{"type":"failed","seq":1,"job_id":7,"run_id":"r1","kind":"sticky","message":"CUDA","todo":"replace"}',
     ),
     (protocol.Cancelled(7, "r1"), '{"type":"cancelled","seq":1,"job_id":7,"run_id":"r1"}'),
+    (
+        protocol.PromptsChecked(3, [[{"filter": "Blocklist"}]], "", ""),
+        '{"type":"prompts-checked","seq":1,"number":3,"verdicts":[[{"filter":"Blocklist"}]],"kind":"","problem":""}',
+    ),
 ]
 
 

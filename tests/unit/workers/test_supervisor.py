@@ -590,3 +590,72 @@ def test_no_worker_before_there_is_room(world):
     assert len(world.workers) == 1, "nor is the next one"
     world.supervisor.stop("the test is over")
     assert world.supervisor.state is SupervisorState.STOPPED
+
+
+# -- prompts are checked ----------------------------------------------------------------------------------------------
+
+CHECK = protocol.CheckPrompts(1, ["a kitchen"])
+CHECKED = protocol.PromptsChecked(1, [[]], "", "")
+
+
+def test_prompts_are_checked_without_a_job(world):
+    """Prompts are checked by a worker without a job, one check at a time; a late answer counts for nothing."""
+    world.loaded()
+    world.supervisor.check_prompts(CHECK)
+    assert world.worker.sent[-1] == CHECK
+    assert (world.supervisor.state, world.supervisor.checking) == (S.READY, 1)
+    with pytest.raises(InvalidState):
+        world.supervisor.check_prompts(CHECK)
+    world.worker.says(protocol.PromptsChecked(2, [[]], "", ""))
+    world.worker.says(CHECKED)
+    world.worker.says(CHECKED)
+    assert world.poll() == []
+    assert (world.supervisor.checking, world.supervisor.take_checked()) == (None, [CHECKED])
+    assert world.supervisor.take_checked() == []
+
+
+def test_job_may_follow_a_check(world):
+    """A job may be given during a check: its time counts from the answer, since the worker begins it then."""
+    world.loaded()
+    world.supervisor.check_prompts(CHECK)
+    world.supervisor.generate(request())
+    assert world.supervisor.state is S.BUSY
+    with pytest.raises(InvalidState):
+        world.supervisor.check_prompts(protocol.CheckPrompts(2, []))
+    world.wait(100)
+    world.worker.says(CHECKED)
+    assert world.wait(599) == []
+    assert world.worker.signals == []
+    world.worker.says(protocol.Generated(1, "r1", {}))
+    assert world.poll() == [protocol.Generated(1, "r1", {})]
+
+
+@pytest.mark.parametrize("with_job", [False, True])
+def test_check_without_an_answer(world, with_job):
+    """A worker whose filters do not answer is killed; a job that waits for them did not begin, and is not to blame."""
+    world.loaded()
+    world.supervisor.check_prompts(CHECK)
+    if with_job:
+        world.supervisor.generate(request())
+    told = world.wait(Timeouts(load=1, stall=1).check + 1)
+    assert world.worker.signals == ASKED_THEN_KILLED
+    world.worker.exits(-9)
+    told += world.poll()
+    assert isinstance(told[-1], events.WorkerLost)
+    assert "text filters did not answer" in told[-1].error.what
+    assert [isinstance(event, events.JobCancelled) for event in told[:-1]] == [True] * with_job
+    assert world.supervisor.checking is None
+
+
+def test_check_that_spoils_the_worker(world):
+    """A worker whose GPU was spoilt in a check is replaced, before a job meets the same."""
+    world.loaded()
+    world.supervisor.check_prompts(CHECK)
+    answer = protocol.PromptsChecked(1, [], "sticky", "CUDA error: an illegal memory access was encountered.")
+    world.worker.says(answer)
+    assert world.poll() == []
+    assert world.supervisor.take_checked() == [answer]
+    assert 9 in world.worker.signals
+    world.worker.exits(-9)
+    [lost] = world.poll()
+    assert "illegal memory access" in lost.error.what

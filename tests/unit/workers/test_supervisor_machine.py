@@ -61,6 +61,16 @@ class Machine(RuleBasedStateMachine):
             self.jobs += 1
             self.ended.setdefault(run_id, 0)
 
+    @precondition(lambda self: self.supervisor.checking is None)
+    @rule()
+    def check_prompts(self):
+        self.attempt(lambda: self.supervisor.check_prompts(protocol.CheckPrompts(1, ["a kitchen"])), {S.READY})
+
+    @precondition(lambda self: self.running)
+    @rule(kind=st.sampled_from(["", *KINDS]))
+    def says_of_the_check(self, kind):
+        self.world.worker.says(protocol.PromptsChecked(1, [], kind, kind))
+
     @precondition(lambda self: self.jobs)
     @rule()
     def cancel(self):
