@@ -36,7 +36,8 @@ COMPUTING = "unit"
 
 LOADING = (
     {TESTS / "unit/engines/transfer"},  # torch and diffusers
-    {TESTS / "acceptance/test_tiny_model.py", TESTS / "acceptance/test_two_gpus_a_clip.py"},
+    {TESTS / "acceptance/test_tiny_model.py", TESTS / "acceptance/test_two_gpus_a_clip.py"}
+    | {TESTS / "acceptance/test_prompts_checked.py"},
     {TESTS / "integration/test_cosmos_engine.py"},
     {TESTS / "upstream_real/test_claims.py"},
 )
@@ -138,3 +139,10 @@ def forked_media_children(monkeypatch):
 def tiny(request):
     """The tiny model's folder; nobody may write there."""
     return tiny_needs.tiny_model(request.config.cache.mkdir("tiny-model"))
+
+
+@pytest.fixture(scope="session")
+def guardrail_hub(request):
+    """A cache of the hub with the guardrail's files, made tiny; nobody may write there."""
+    script = tiny_needs.MODEL.with_name("tiny_guardrail.py")
+    return tiny_needs.tiny_model(request.config.cache.mkdir("tiny-guardrail"), script) / "hub"

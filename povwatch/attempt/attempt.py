@@ -81,6 +81,8 @@ class Attempt:
     """outputs/, absolute; it may be empty unless the spec keeps what a hook has drawn."""
     results: str = ""
     """The clip's folder in it, relative, as from os.fsdecode."""
+    prompt_filters: list[dict[str, Any]] = field(default_factory=list)
+    """The filters of the guardrail that checked the prompts in the grace, for the manifest."""
     kept: dict[str, Any] = field(default_factory=dict)
     """The mask of what is kept of the clip, for the manifest; empty without one."""
     kept_from: list[Any] = field(default_factory=list)

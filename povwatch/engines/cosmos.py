@@ -42,6 +42,10 @@ class CosmosEngine:
             **self._session.capabilities(),
         }
 
+    def check_prompts(self, texts: list[str]) -> list[list[dict[str, Any]]]:
+        """See port.PromptChecker."""
+        return self._session.check_prompts(texts)
+
     def generate(self, job: dict[str, Any], context: Context) -> dict[str, Any]:
         """Do one job; see `port.Engine` and `Session.run`."""
         self._session.check(job)

@@ -80,6 +80,7 @@ class DiffusersEngine:
             "revisions": files.revisions,
             "files": hashes,
             "guardrails": guard.on,
+            "filters": guard.filters.about("text"),
             "device": loaded.device_name(),
             "dtype": settings.dtype,
             "exact": settings.exact,
@@ -108,6 +109,16 @@ class DiffusersEngine:
                 return self._loaded.generate(asked, context)
             finally:
                 self._ranks.tell(END)
+
+    def check_prompts(self, texts: list[str]) -> list[list[dict[str, Any]]]:
+        """See port.PromptChecker.
+
+        Raises:
+            EngineFailure: the engine was not loaded.
+        """
+        if self._loaded is None:
+            raise EngineFailure("error", "The engine is asked to check prompts before it was loaded.")
+        return self._loaded.guardrail.filters.check(texts)
 
     def _start_ranks(self, settings: Settings, config: dict[str, Any]) -> None:
         """Start the other ranks, which import their libraries, and wait until they are told of the files."""

@@ -167,6 +167,17 @@ SEGMENTS = (
     Need("IDEA-Research/grounding-dino-base", "main", "finding what a prompt names", (), TRANSFORMERS),
 )
 PROMPT_GUARD = Need("Qwen/Qwen3Guard-Gen-0.6B", "main", "guardrail of prompts", (), TRANSFORMERS)
+GUARDS = {
+    "cosmos": Need("nvidia/Cosmos-Guardrail1", "d6d4bfa899a71454a700907664f3e88f503950cf", "guardrails"),
+    "diffusers": Need(
+        "nvidia/Cosmos-1.0-Guardrail",
+        "main",
+        "guardrails",
+        ("face_blur_filter/Resnet50_Final.pth",),
+        ("blocklist/*",),
+    ),
+}
+"""The guardrail's word lists and the filters of frames, by the engine's kind."""
 
 
 def _cosmos(wishes: Wishes) -> list[Need]:
@@ -183,7 +194,7 @@ def _cosmos(wishes: Wishes) -> list[Need]:
         found += SEGMENTS
     if wishes.guardrails:
         found += [
-            Need("nvidia/Cosmos-Guardrail1", "d6d4bfa899a71454a700907664f3e88f503950cf", "guardrails"),
+            GUARDS["cosmos"],
             PROMPT_GUARD,
             Need("google/siglip-so400m-patch14-384", "main", "guardrail of videos", (), TRANSFORMERS),
         ]
@@ -198,14 +209,5 @@ def _diffusers(wishes: Wishes) -> list[Need]:
             why = "the model" if part == "base" else f"the model for {part}"
             found.append(Need(model, revision, why, (), weights.PATTERNS))
     if wishes.guardrails:
-        found += [
-            Need(
-                "nvidia/Cosmos-1.0-Guardrail",
-                "main",
-                "guardrails",
-                ("face_blur_filter/Resnet50_Final.pth",),
-                ("blocklist/*",),
-            ),
-            PROMPT_GUARD,
-        ]
+        found += [GUARDS["diffusers"], PROMPT_GUARD]
     return found

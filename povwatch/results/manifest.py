@@ -25,8 +25,11 @@ PREVIEW_NOTE = (
     "Run it for real with: povwatch retry --previews"
 )
 
-APART = frozenset({"files", "checkpoints", "libraries", "revisions"})
+APART = frozenset({"files", "checkpoints", "libraries", "revisions", "filters"})
 """Capabilities of an engine that have their own place in the manifest."""
+
+GENERATED_APART = frozenset({"path", "controls", "seconds", "guardrail_filters"})
+"""What of an artifact has its own place in the manifest, or none."""
 
 SOURCE_FIELDS = (
     "sha256",
@@ -77,6 +80,7 @@ def manifest(
         **({"keep": attempt.kept} if attempt.kept else {}),
         **_settings(spec, artifact),
         "guardrails": artifact.get("guardrails", capabilities.get("guardrails")),
+        "guardrail_filters": [*attempt.prompt_filters, *artifact.get("guardrail_filters", [])],
         # The kind is the journal's engine.kind. A rebuilt journal knows from it what ran (povwatch rebuild).
         "engine": {key: value for key, value in capabilities.items() if key not in APART} | {"kind": job.engine},
         "model": {
@@ -87,7 +91,7 @@ def manifest(
         },
         "libraries": capabilities.get("libraries", {}),
         "gpu": _gpu(capabilities, artifact, attempt.gpu),
-        "generated": {key: value for key, value in artifact.items() if key not in {"path", "controls", "seconds"}},
+        "generated": {key: value for key, value in artifact.items() if key not in GENERATED_APART},
         "output": _file(entries[0], checked),
         "sound": {key: value for key, value in attempt.sound.items() if key != "path"},
         "control_videos": {key: _file(entry, Checked.from_json(found)) for (key, found), entry in controls},

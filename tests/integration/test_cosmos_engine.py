@@ -94,6 +94,30 @@ def test_artifact_says_how_it_was_made(desk, clips):
     assert json.loads((workdir / "generated.json").read_text())["video_path"] == str(clips[12])
 
 
+def test_artifact_names_the_filters(desk, clips):
+    """The artifact names the filters that ran, with verdicts; a job that is checked before it is done checks anew."""
+    artifact = desk.do(job(clips[12])).artifact
+    package = desk.loop.supervisor.capabilities["version"]
+    assert [(one["name"], one["how"], one["times"], one["verdict"]) for one in artifact["guardrail_filters"]] == [
+        ("Blocklist", "ran", 2, "passed"),
+        ("Qwen3Guard", "ran", 2, "passed"),
+        ("VideoContentSafetyFilter", "ran", 1, "passed"),
+        ("RetinaFaceFilter", "ran", 1, "applied"),
+    ]
+    for one in artifact["guardrail_filters"]:
+        assert (one["when"], one["package"]) == ("engine", f"cosmos_transfer2 {package}")
+
+
+def test_worker_without_a_job_checks_prompts(desk):
+    """A worker without a job has the text filters that it has loaded check prompts."""
+    assert [one["name"] for one in desk.loop.supervisor.capabilities["filters"]] == ["Blocklist", "Qwen3Guard"]
+    answer = desk.loop.checked("a kitchen", "[blocked prompt]")
+    assert (answer.number, answer.problem) == (1, "")
+    passed, refused = answer.verdicts
+    assert [(one["filter"], one["verdict"]) for one in passed] == [("Blocklist", "passed"), ("Qwen3Guard", "passed")]
+    assert refused == [{"filter": "Blocklist", "verdict": "blocked", "message": 'its list has "blocked"'}]
+
+
 def test_another_seed_gives_other_pictures(desk, clips):
     one, other = (desk.do(job(clips[12], seed=seed)).artifact for seed in (1, 2))
     assert pictures(one) != pictures(other)

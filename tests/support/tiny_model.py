@@ -78,6 +78,7 @@ class TinyEngine(DiffusersEngine):
 
     What it is told comes through environment variables, since a worker is told nothing of an engine by name:
     TINY_MODEL is the model's folder; TINY_CONFIG holds settings over CONFIG, in JSON.
+    TINY_GUARDRAIL is "real" where the guardrail is cosmos_guardrail's own, on the files of tiny_guardrail.py.
     TINY_TRACE is a file that gets a line for each progress. TINY_HOLD is a file that says when a job stands still, as
     "chunk step"; it does so from there until that file is gone or the job is cancelled.
     """
@@ -87,7 +88,10 @@ class TinyEngine(DiffusersEngine):
     def load(self, config, report):
         torch.set_num_threads(1)
         told = json.loads(os.environ.get("TINY_CONFIG", "{}"))
-        if told.get("guardrails"):
+        if os.environ.get("TINY_GUARDRAIL") == "real":
+            inner = importlib.import_module("cosmos_guardrail.cosmos_guardrail")
+            inner.cfg_re50 = importlib.import_module("retinaface.data").cfg_mnet  # see tiny_guardrail.add_faces
+        elif told.get("guardrails"):
             module = ModuleType("cosmos_guardrail")
             module.CosmosSafetyChecker = Checker
             sys.modules["cosmos_guardrail"] = module

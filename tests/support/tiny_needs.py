@@ -33,18 +33,19 @@ def skip_without() -> None:
     pytest.skip(reason, allow_module_level=True)
 
 
-def tiny_model(cache: Path) -> Path:
+def tiny_model(cache: Path, script: Path = MODEL) -> Path:
     """The tiny model's folder; builds it in a separate process if it is missing, since not every test loads torch.
 
     Args:
         cache: a folder that outlives the tests; the model's folder in it is named by a hash of what decides the model.
+        script: builds it in the folder that is its argument.
     """
-    decisive = [MODEL.read_text(), *(f"{name} {version(name)}" for name in LIBRARIES)]
+    decisive = [script.read_text(), *(f"{name} {version(name)}" for name in LIBRARIES)]
     folder = cache / hashlib.sha256("\n".join(decisive).encode()).hexdigest()[:16]
     if not folder.exists():
         made = Path(tempfile.mkdtemp(dir=cache))
-        path = os.pathsep.join(str(place) for place in (MODEL.parent, MODEL.parents[1]))
-        subprocess.run([sys.executable, MODEL, made], check=True, env=os.environ | {"PYTHONPATH": path})
+        path = os.pathsep.join(str(place) for place in (script.parent, script.parents[1]))
+        subprocess.run([sys.executable, script, made], check=True, env=os.environ | {"PYTHONPATH": path})
         try:
             made.rename(folder)
         except OSError:  # another process of the suite was faster

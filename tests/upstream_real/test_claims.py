@@ -23,6 +23,8 @@ from support.disks import fill, small_disk
 from support.upstream_packages import LONG, PACKAGES, Worker
 
 from povwatch.core import errors
+from povwatch.engines import text_filters
+from povwatch.models.needs import GUARDS
 from povwatch.process import protocol
 from povwatch.workers import events
 from povwatch.workers.states import SupervisorState
@@ -481,6 +483,42 @@ def test_guardrail_refuses(distilled, files, what):
     assert f"The guardrail refused {refused}" in str(end.error)
     assert distilled.made(edge(files, 1, num_steps=1))["guardrails"] is True
     assert distilled.loop.supervisor.pid == pid
+
+
+def test_filters_that_ran_are_named(distilled, files):
+    """The artifact names each filter that ran with its verdict; one that failed and let its text pass says so."""
+    ran = {one["name"]: one for one in distilled.made(edge(files, 1, num_steps=1))["guardrail_filters"]}
+    assert list(ran) == ["Blocklist", "Qwen3Guard", "VideoContentSafetyFilter", "RetinaFaceFilter"]
+    assert {(one["how"], one["when"], one["times"]) for one in ran.values()} == {("ran", "engine", 1)}
+    double = distilled.loop.package.name == "double"
+    judged = ["passed", "passed" if double else "failed", "passed", "applied"]  # see make_others.py
+    assert [one["verdict"] for one in ran.values()] == judged
+    if not double:
+        assert {one["repository"] for one in ran.values()} == {"nvidia/Cosmos-Guardrail1", "Qwen/Qwen3Guard-Gen-0.6B"}
+        assert all(len(one["sha256"]) == 64 for one in ran.values())
+
+
+def test_idle_worker_checks_prompts(distilled):
+    """A worker without a job has upstream's text filters check prompts, and names the word that it refuses."""
+    answer = distilled.loop.checked("a kitchen", "a [blocked prompt] kitchen", within=LONG)
+    assert answer.problem == ""
+    passed, refused = answer.verdicts
+    assert [one["filter"] for one in passed] == ["Blocklist", "Qwen3Guard"]
+    assert [(one["filter"], one["verdict"]) for one in refused] == [("Blocklist", "blocked")]
+    assert "blocked" in refused[0]["message"]
+
+
+def test_text_filters_alone(package, tmp_path):
+    """Upstream's text filters are loaded on the CPU without its model, and refuse what the model's worker refuses."""
+    if package.name == "double":
+        pytest.skip("the double has no guardrail outside of its model")
+    with Worker(package, tmp_path, engine=text_filters.ENGINES["cosmos"], language_model=True) as loop:
+        loop.ready(within=LONG)
+        about = {one["name"]: one for one in loop.supervisor.capabilities["filters"]}
+        assert list(about) == ["Blocklist", "Qwen3Guard"]
+        assert about["Blocklist"]["revision"] == GUARDS["cosmos"].revision
+        answer = loop.checked("a kitchen", "a [blocked prompt] kitchen", within=LONG)
+    assert [[one["verdict"] for one in said] for said in answer.verdicts] == [["passed", "failed"], ["blocked"]]
 
 
 # -- several processes for one job -------------------------------------------------------------------------------------

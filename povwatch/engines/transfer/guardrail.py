@@ -6,11 +6,13 @@ single frames, so the outcome is the same.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from povwatch.engines.guardrail_filters import Filters
 from povwatch.engines.libraries import LOCKED
 from povwatch.engines.port import EngineBlocked, EngineFailure
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+PACKAGE = "cosmos_guardrail"
 
 TODO = (
     f"Install it with: {LOCKED} (which leaves out its own OpenCV), and accept the licence of "
@@ -34,6 +38,10 @@ class Guardrail:
         """`keep` is what the checker reads from, and stays alive with it."""
         self._checker = checker
         self._keep = keep
+        self.filters = Filters("diffusers", package())
+        """What is listened to: nothing if guardrails are off."""
+        self.filters.listen(getattr(checker, "text_guardrail", None), "text")
+        self.filters.listen(getattr(checker, "video_guardrail", None), "video")
 
     @property
     def on(self) -> bool:
@@ -47,7 +55,17 @@ class Guardrail:
             EngineBlocked: the prompt is refused.
         """
         if self.on and text and not self._checker.check_text_safety(text):
-            raise EngineBlocked(f"The guardrail refused the {field}: {text[:200]!r}")
+            raise EngineBlocked(f"The guardrail refused the {field}: {text[:200]!r}{self._reason()}")
+
+    def ran(self) -> list[dict[str, Any]]:
+        """The filters that ran for a job, for its manifest; see Filters.ran."""
+        if self.on and not self.filters.known:
+            return [{"name": "guardrail", "package": self.filters.package, "when": "engine", "how": "asked for"}]
+        return self.filters.ran()
+
+    def _reason(self) -> str:
+        reason = self.filters.reason()
+        return f" ({reason})" if reason else ""
 
     def check_frames(self, frames: NDArray[np.uint8], first: int) -> NDArray[np.uint8]:
         """Check a part of a generated video.
@@ -68,7 +86,8 @@ class Guardrail:
         checked: NDArray[np.uint8] | None = self._checker.check_video_safety(frames)
         if checked is None or not (black or checked.any()):
             raise EngineBlocked(
-                f"The guardrail refused the generated video, frames {first} to {first + len(frames) - 1}."
+                f"The guardrail refused the generated video, frames {first} to {first + len(frames) - 1}"
+                f"{self._reason()}."
             )
         return checked
 
@@ -88,7 +107,7 @@ def load(device: Any, *, on: bool) -> Guardrail:  # noqa: ANN401 - torch.device
             "invalid", f"Guardrails are on, and cosmos_guardrail cannot be imported: {error}.", TODO
         ) from error
     try:
-        with _room_for_its_copy(cosmos_guardrail) as copy:
+        with room_for_its_copy(cosmos_guardrail) as copy:
             checker = cosmos_guardrail.CosmosSafetyChecker()
     except (OSError, ValueError) as error:  # the hub client's errors for gated or missing files
         raise EngineFailure("invalid", f"The guardrail's own files cannot be read: {error}", TODO) from error
@@ -96,8 +115,16 @@ def load(device: Any, *, on: bool) -> Guardrail:  # noqa: ANN401 - torch.device
     return Guardrail(checker, copy)
 
 
+def package() -> str:
+    """The checker's package and its version."""
+    try:
+        return f"{PACKAGE} {importlib.metadata.version(PACKAGE)}"
+    except importlib.metadata.PackageNotFoundError:
+        return PACKAGE
+
+
 @contextmanager
-def _room_for_its_copy(library: Any) -> Iterator[tempfile.TemporaryDirectory[str] | None]:  # noqa: ANN401 - a module
+def room_for_its_copy(library: Any) -> Iterator[tempfile.TemporaryDirectory[str] | None]:  # noqa: ANN401 - a module
     """Let the checker copy its word lists below a folder of ours, if those below HF_HOME are somebody else's.
 
     It copies them because nltk follows no links (cosmos_guardrail.py, _materialize_nltk_data). But whoever ran

@@ -45,7 +45,7 @@ class LoadedModel:
     ) -> None:
         self.model = model
         self.settings = settings
-        self._guardrail = guardrail
+        self.guardrail = guardrail
         self._hashes = hashes
 
     def generate(self, request: Request, context: Context) -> dict[str, Any]:
@@ -63,9 +63,10 @@ class LoadedModel:
             torch.cuda.reset_peak_memory_stats(self.model.device)
         with torch.no_grad():
             context.progress("prompt", chunks=len(request.chunks), steps=request.steps)
+            self.guardrail.filters.begin()
             with clock("guardrail"):
-                self._guardrail.check_text("prompt", request.prompt)
-                self._guardrail.check_text("negative_prompt", request.negative_prompt)
+                self.guardrail.check_text("prompt", request.prompt)
+                self.guardrail.check_text("negative_prompt", request.negative_prompt)
             path = str(Path(context.workdir, "generated.mp4"))
             controls = {}
             with ExitStack() as stack:
@@ -81,7 +82,7 @@ class LoadedModel:
                     request,
                     context,
                     denoiser=denoiser,
-                    guardrail=self._guardrail,
+                    guardrail=self.guardrail,
                     clock=clock,
                     key=Key(self._decisive(request)),
                 )
@@ -111,7 +112,8 @@ class LoadedModel:
             **self._only(request),
             "branches": [self._branch(control) for control in request.controls],
             "control_nets": self.model.kept,
-            "guardrails": self._guardrail.on,
+            "guardrails": self.guardrail.on,
+            "guardrail_filters": self.guardrail.ran(),
             "compiled": self.model.compiled,
             "speed": request.speed,
             **self._approximated(request),

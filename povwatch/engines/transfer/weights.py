@@ -175,7 +175,7 @@ def _from_hub(settings: Settings) -> Files:
         except GatedRepoError as error:
             raise EngineFailure(
                 "invalid",
-                f"{settings.model} is gated, and this machine's token has no access: {_first_line(error)}",
+                f"{settings.model} is gated, and this machine's token has no access: {first_line(error)}",
                 f"Accept the licence at https://huggingface.co/{settings.model}, and set HF_TOKEN.",
             ) from error
         except HFValidationError as error:
@@ -186,7 +186,7 @@ def _from_hub(settings: Settings) -> Files:
             ) from error
         except (OSError, ValueError) as error:
             raise EngineFailure(
-                "invalid", f"{settings.model} at {revision} is not there: {_first_line(error)}", prefetch()
+                "invalid", f"{settings.model} at {revision} is not there: {first_line(error)}", prefetch()
             ) from error
         found[part] = Path(where)
     base = found.pop("base")
@@ -197,5 +197,6 @@ def _missing(path: Path) -> EngineFailure:
     return EngineFailure("invalid", f"The model's file {path} is missing.", prefetch())
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an exception's text; its class if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

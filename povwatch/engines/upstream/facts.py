@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from povwatch.engines.upstream.settings import Settings
+    from povwatch.models.needs import Need
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -107,13 +108,21 @@ class Present(NamedTuple):
 def present(settings: Settings) -> Iterator[Present]:
     """Every file of weights that the engine needs and the cache has."""
     for need in needs("cosmos", Wishes(settings.controls, settings.model, settings.guardrails)):
-        folder = hub_cache() / f"models--{need.repository.replace('/', '--')}"
-        commit = _commit(folder, need.revision)
-        names = need.files or [path.name for path in sorted((folder / "snapshots" / commit).glob("*")) if commit]
-        for name in names:
-            path = folder / "snapshots" / commit / name
+        folder = cached(need)
+        if folder is None:
+            continue
+        for name in need.files or [path.name for path in sorted(folder.glob("*"))]:
+            path = folder / name
             if path.suffix in WEIGHTS and path.is_file():
-                yield Present(need.repository, commit, f"{need.repository}/{name}", path)
+                yield Present(need.repository, folder.name, f"{need.repository}/{name}", path)
+
+
+def cached(need: Need) -> Path | None:
+    """The folder in Hugging Face's cache that has a need's files; its name is their commit. None if there is none."""
+    folder = hub_cache() / f"models--{need.repository.replace('/', '--')}"
+    commit = _commit(folder, need.revision)
+    found = folder / "snapshots" / commit
+    return found if commit and found.is_dir() else None
 
 
 def hub_cache() -> Path:

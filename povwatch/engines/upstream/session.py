@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core.cosmos import CONTROLS
+from povwatch.engines.guardrail_filters import Filters
 from povwatch.engines.port import EngineBlocked, EngineFailure
 from povwatch.engines.trust import check_owners
 from povwatch.engines.upstream import cached, causes, distributed, facts, hooks, memory, references, tensors
@@ -75,6 +76,7 @@ class Session:
                 with _heard(MISFITS) as told:
                     self._model = self._inference.Control2WorldInference(setup, batch_hint_keys=list(settings.controls))
                 causes.check_shapes(told)
+                self._filters = self._listen()
                 tensors.choose_alike()
                 hooks.check(self._inference, self._model.inference_pipeline)
         except Exception as error:
@@ -92,6 +94,7 @@ class Session:
             "model": settings.model,
             "controls": list(settings.controls),
             "guardrails": settings.guardrails,
+            "filters": self._filters.about("text"),
             "gpu": facts.gpu_name(),
             "gpus": settings.gpus,
             **facts.files(settings),
@@ -137,6 +140,10 @@ class Session:
         if not allowed:
             raise EngineBlocked(_blocked("the prompt", reasons))
 
+    def check_prompts(self, texts: list[str]) -> list[list[dict[str, Any]]]:
+        """Let the text filters check texts; see port.PromptChecker."""
+        return self._filters.check(texts)
+
     def run(self, job: dict[str, Any], sample: Any, context: Context, gate: Gate) -> dict[str, Any]:  # noqa: ANN401
         """Do a job.
 
@@ -159,6 +166,7 @@ class Session:
         calls = DISTILLED_CALLS if self._settings.distilled else FULL_CALLS
         meter = Meter(context, gate, sample.num_steps, calls, clock=facts.settled)
         writer = Writer(Fraction(job["fps_num"], job["fps_den"]), context)
+        self._filters.begin()
         tensors.seed_everything(sample.seed)
         try:
             with (
@@ -181,10 +189,25 @@ class Session:
             "num_steps": sample.num_steps,
             "guidance": None if self._settings.distilled else sample.guidance,
             "guardrails": self._settings.guardrails,
+            **({"guardrail_filters": self._ran()} if gate.leads else {}),
             "chunks": chunks.made + chunks.kept,
             "chunks_resumed": chunks.kept,
             **(_result(context.workdir, job) if gate.leads else {}),
         }
+
+    def _listen(self) -> Filters:
+        """Listen to the filters that upstream has loaded (inference.py, 90-101): rank 0 has them, if they are on."""
+        package = importlib.import_module("cosmos_transfer2")
+        filters = Filters("cosmos", f"cosmos_transfer2 {facts.versions(package)['version']}".rstrip())
+        filters.listen(getattr(self._model, "text_guardrail_runner", None), "text")
+        filters.listen(getattr(self._model, "video_guardrail_runner", None), "video")
+        return filters
+
+    def _ran(self) -> list[dict[str, Any]]:
+        """The filters that ran for a job, for its manifest; see Filters.ran."""
+        if self._settings.guardrails and not self._filters.known:
+            return [{"name": "guardrail", "package": self._filters.package, "when": "engine", "how": "asked for"}]
+        return self._filters.ran()
 
     def _setup(self) -> dict[str, Any]:
         settings = self._settings

@@ -23,14 +23,57 @@ class LocalEntryNotFoundError(Exception):
     """As huggingface_hub's."""
 
 
+class Blocklist:
+    def is_safe(self, prompt):  # guardrail/blocklist/blocklist.py, 188-223
+        if "[blocked prompt]" in prompt:
+            return False, "Prompt blocked by exact match blocklist: Prompt: a kitchen, Exact Match Word: blocked"
+        return True, "Input is safe"
+
+
+class Qwen3Guard:
+    def is_safe(self, _prompt):
+        return True, ""
+
+
+class VideoContentSafetyFilter:
+    def is_safe(self, frames):
+        return (False, "unsafe frames detected") if frames is None else (True, "safe frames detected")
+
+
+class RetinaFaceFilter:
+    def postprocess(self, frames):
+        return frames
+
+
+class GuardrailRunner:  # guardrail/common/core.py, 38-79
+    def __init__(self, safety_models, postprocessors=None):
+        self.safety_models, self.postprocessors = safety_models, postprocessors
+
+    def run_safety_check(self, asked):
+        for guardrail in self.safety_models:
+            safe, message = guardrail.is_safe(asked)
+            if not safe:
+                return False, f"{type(guardrail).__name__.upper()}: {message}"
+        return True, "Prompt is safe"
+
+
 class guardrail_presets:  # noqa: N801 - a module in upstream
     @staticmethod
-    def run_text_guardrail(prompt, runner):
-        runner.append(prompt)
-        if "[blocked prompt]" in prompt:  # guardrail/common/presets.py, 46-57
-            log.critical("GUARDRAIL BLOCKED: BLOCKLIST: Prompt blocked by exact match blocklist: Prompt: a kitchen")
-            return False
-        return True
+    def run_text_guardrail(prompt, runner):  # guardrail/common/presets.py, 46-60
+        is_safe, message = runner.run_safety_check(prompt)
+        if not is_safe:
+            log.critical(f"GUARDRAIL BLOCKED: {message}")
+        return is_safe
+
+    @staticmethod
+    def run_video_guardrail(frames, runner):  # 63-78
+        is_safe, message = runner.run_safety_check(frames)
+        if not is_safe:
+            log.critical(f"GUARDRAIL BLOCKED: {message}")
+            return None
+        for guardrail in runner.postprocessors:
+            frames = guardrail.postprocess(frames)
+        return frames
 
 
 class Control2WorldInference:
@@ -45,7 +88,10 @@ class Control2WorldInference:
         wrong = "('net.x_embedder.weight', (3, 5), (64, 72))" if LOAD == "other shape" else ""
         # checkpointer.py, 444-501, and text2world_model_rectified_flow.py, 920: it is told, and the model goes on.
         log.critical(f"_IncompatibleKeys(missing_keys=[], unexpected_keys=[], incorrect_shapes=[{wrong}])")
-        self.text_guardrail_runner = [] if leads and not args.disable_guardrails else None  # lines 90-101
+        self.text_guardrail_runner = self.video_guardrail_runner = None
+        if leads and not args.disable_guardrails:  # lines 90-101
+            self.text_guardrail_runner = GuardrailRunner([Blocklist(), Qwen3Guard()])
+            self.video_guardrail_runner = GuardrailRunner([VideoContentSafetyFilter()], [RetinaFaceFilter()])
         torch.backends.cudnn.benchmark = True  # predict2/utils/model_loader.py, 107
         self.inference_pipeline = ControlVideo2WorldInference(1 if self.is_distilled else 2)
         if LOAD == "other version":
@@ -88,9 +134,10 @@ class Control2WorldInference:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             for key, control in controls.items():
                 save_img_or_video(_tensor((control + 1) / 2), f"{path}_control_{key}", fps=fps)
-            if self.text_guardrail_runner is not None and "[blocked video]" in sample.prompt:  # lines 318-327
-                log.critical("GUARDRAIL BLOCKED: VIDEOCONTENTSAFETYFILTER: unsafe frames detected")
-                return None
+            if self.video_guardrail_runner is not None:  # lines 318-327
+                frames = None if "[blocked video]" in sample.prompt else video
+                if guardrail_presets.run_video_guardrail(frames, self.video_guardrail_runner) is None:
+                    return None
             save_img_or_video(_tensor(video / 255), str(path), fps=fps)
             Path(f"{path}.txt").write_text(sample.prompt)
         torch.cuda.empty_cache()

@@ -4,14 +4,17 @@ import ast
 from pathlib import Path
 
 from support.upstream_source import (
+    BLOCKLIST,
     CHECKPOINTER,
     CONFIG,
     CONTROLS,
+    CORE,
     DATABASE,
     DISTILLED,
     DISTRIBUTED,
     EXPERIMENTS,
     FULL,
+    GUARDRAIL,
     INFERENCE,
     INIT,
     LOADER,
@@ -19,6 +22,7 @@ from support.upstream_source import (
     MODEL,
     PIPELINE,
     PRESETS,
+    PROMPT_GUARD,
     ROOT,
     TEXT2WORLD,
     VIDEO,
@@ -34,6 +38,8 @@ from support.upstream_source import (
 )
 
 from povwatch.core import cosmos
+from povwatch.engines import guardrail_filters, text_filters
+from povwatch.models.needs import GUARDS
 
 pytestmark = needed
 
@@ -170,6 +176,28 @@ def test_guardrails_words_can_be_heard():
     assert called(LOG, "logger") == "make_new_logger(depth=1)"
     assert "logger.opt(depth=1)" in said(functions(LOG)["critical"])
     assert ".critical(message)" in said(functions(LOG)["critical"])
+
+
+def test_filters_are_where_we_look_for_them():
+    """Filters are asked by `is_safe` and `postprocess`, and have their files where guardrail_filters.py says."""
+    run, post = (said(method(CORE, "GuardrailRunner", name)) for name in ("run_safety_check", "postprocess"))
+    assert "for guardrail in self.safety_models" in run
+    assert "safe, message = guardrail.is_safe(input)" in run
+    assert "frames = guardrail.postprocess(frames)" in post
+    presets = said(tree(PRESETS))
+    text, video = "[Blocklist(), Qwen3Guard(", "[VideoContentSafetyFilter("
+    assert text in presets
+    assert video in presets
+    assert "postprocessors=[RetinaFaceFilter(" in presets
+    assert parameters(method(BLOCKLIST, "Blocklist", "is_safe")) == ["input_prompt"]
+    assert parameters(method(PROMPT_GUARD, "Qwen3Guard", "__init__")) == ["offload_model_to_cpu"]
+    assert f"return (True, '{guardrail_filters.SWALLOWED}" in said(method(PROMPT_GUARD, "Qwen3Guard", "is_safe"))
+    assert all(file.startswith(text_filters.UPSTREAM.replace(".", "/")) for file in (BLOCKLIST, PROMPT_GUARD))
+    sources = "".join(file.read_text() for file in Path(ROOT, GUARDRAIL).rglob("*.py"))
+    assert GUARDS["cosmos"].repository in sources
+    assert GUARDS["cosmos"].revision in sources
+    for place in guardrail_filters.PLACES.values():
+        assert all(part in sources for part in place.split("/"))
 
 
 def test_left_out_weights_can_be_heard():
