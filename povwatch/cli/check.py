@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path  # noqa: TC003 - typer reads it as it runs
@@ -17,16 +18,20 @@ from povwatch.cli.prefetch import kind_here
 from povwatch.core import layout, looks
 from povwatch.core.errors import PovwatchError, SpecInvalid
 from povwatch.engines.abilities import REAL, Abilities
+from povwatch.engines.guardrail_filters import lacking
 from povwatch.gpu import nvml
 from povwatch.grace.named_files import judge, measure, unusable, upright
+from povwatch.grace.prompt_filters import refusals
 from povwatch.media.fit import Shape
 from povwatch.spec.inputs_folder import InputsFolder
 from povwatch.spec.lint import lint
 from povwatch.spec.parse import named_clip, parse, refused
 from povwatch.spec.problems import explain
+from povwatch.workers.filters_here import FiltersHere
+from povwatch.workers.launch import text_filters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from povwatch.config.settings import Config
     from povwatch.core.errors import Problem
@@ -50,25 +55,58 @@ def check(
 ) -> None:
     """Validate JSON files as the daemon would."""
     config = shared(context).config(engine=engine)
-    judged = _Judge(config, Abilities.of(kind_here(config), config.engine, nvml.read_gpus()))
+    kind = kind_here(config)
     refused_names = _refused_names(config)
     wrong = 0
     found = list(files or _all_specs(config))
-    for file in found:
-        why = refused_names.get(os.path.abspath(file))  # noqa: PTH100 - no link is followed
-        problem = f"{layout.shown(os.fsencode(file))}: {why} {RENAME}" if why else judged.problem(file)
-        wrong += problem is not None
-        typer.echo(problem if problem is not None else f"{layout.shown(os.fsencode(file))}: ok")
+    with closing(_Filters(config, kind)) as filters:
+        judged = _Judge(config, Abilities.of(kind, config.engine, nvml.read_gpus()), filters)
+        for file in found:
+            why = refused_names.get(os.path.abspath(file))  # noqa: PTH100 - no link is followed
+            problem = f"{layout.shown(os.fsencode(file))}: {why} {RENAME}" if why else judged.problem(file)
+            wrong += problem is not None
+            typer.echo(problem if problem is not None else f"{layout.shown(os.fsencode(file))}: ok")
     if files is None:
         typer.echo(f"{len(found)} looked at, {wrong} to be put right.")
     if wrong:
         raise typer.Exit(1)
 
 
+class _Filters:
+    """The guardrail's text filters, which are loaded for the first valid JSON if their files are here."""
+
+    def __init__(self, config: Config, kind: str) -> None:
+        launch = text_filters(config, kind)
+        if launch and lacking(kind, language_model=launch.config["language_model"]):
+            launch = None  # doctor says so, and the engine checks the prompts
+        self._launch = launch
+        self._loaded: FiltersHere | None = None
+
+    def refusals(self, texts: Mapping[str, str]) -> list[Problem]:
+        """The texts that a filter refuses, by their fields. If the filters fail, a line says so, once."""
+        if self._launch is None:
+            return []
+        try:
+            if self._loaded is None:
+                typer.echo("The guardrail's text filters are loaded, which takes some seconds ...", err=True)
+                self._loaded = FiltersHere(self._launch)
+            return refusals(dict(zip(texts, self._loaded.said(list(texts.values())), strict=True)))
+        except PovwatchError as error:
+            typer.echo(f"The guardrail's text filters check no prompt here: {error}", err=True)
+            self._launch = None
+            return []
+
+    def close(self) -> None:
+        """End their worker."""
+        if self._loaded is not None:
+            self._loaded.close()
+
+
 @dataclass(frozen=True, slots=True)
 class _Judge:
     config: Config
     abilities: Abilities
+    filters: _Filters
 
     def problem(self, file: Path) -> str | None:
         """The error in a JSON; None if it is valid, after printing its warnings."""
@@ -84,12 +122,16 @@ class _Judge:
                 return f"{shown}: there is no such file."
             clip = file.parent / os.fsdecode(_clip_of(file, read.data))
             spec = parse(read.data, clip_name=os.fsencode(clip.name), file=shown)
+            in_file = spec.prompt_path is not None
             problems: list[Problem] = []
             try:
                 spec = folder.check_references(spec, path, read.data)
             except SpecInvalid as error:
                 problems += error.problems
             if problems := [*self._problems(folder, path, spec, clip), *problems]:
+                raise refused(problems, file=shown, data=read.data)
+            texts = self.abilities.checked_texts(spec, in_file=in_file)
+            if problems := self.filters.refusals(texts):
                 raise refused(problems, file=shown, data=read.data)
         except SpecInvalid as error:
             return explain(error, in_file=False).rstrip()

@@ -185,6 +185,9 @@ class Engine(Section):
     """Whether prompts and videos are checked; the model's licence requires it."""
     offload_guardrails: bool = False
     """Whether the guardrails' models wait in main memory (cosmos): saves GPU memory, a little slower."""
+    check_prompts: Literal["blocklist", "all", "off"] = "blocklist"
+    """Which of the guardrail's text filters check a JSON's prompts on the CPU, before its job: its word lists, its
+    language model too, or none. An idle worker checks with both, unless it is off."""
     exact: Literal["rounding", "pipeline"] = "rounding"
     """How exactly the diffusers engine computes what diffusers' pipeline does: but for rounding, or to the bit."""
     compile: Literal["auto"] | bool = "auto"

@@ -65,6 +65,10 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "gpu-fault": (ERROR, "the GPU {gpu} reported Xid {code}: {what}. {answer}"),
     "gpu-away": (ERROR, "{problem} No clip is started on it; clips are taken in and wait"),
     "gpu-back": (INFO, "the GPUs answer again: going on"),
+    "prompts-unchecked": (
+        WARNING,
+        "prompts are not checked before their job, as they should be: {problem} The engine's guardrail checks them as before",
+    ),
     "engine-output": (DEBUG, "{line}"),
     "engine-last-words": (WARNING, "the engine printed: {line}"),
     "unforeseen": (ERROR, "povwatch itself failed {where}: {problem}. Please report it, with the traceback"),

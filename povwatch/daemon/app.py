@@ -44,6 +44,7 @@ from povwatch.spec.inputs_folder import InputsFolder
 from povwatch.spec.prompts import configured_templates
 from povwatch.workers.gpu_faults import GpuFaults
 from povwatch.workers.pool import WorkerPool
+from povwatch.workers.prompt_checks import PromptChecks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +101,13 @@ class App:
             monitor=self.monitor,
             new_process=partial(outside.worker, clock=self.clock.boot, wake=self.waker.wake),
         )
+        self.prompt_checks = PromptChecks(
+            config,
+            self.choice.kind,
+            pool=self.pool,
+            clock=self.clock,
+            new_process=partial(outside.worker, clock=self.clock.boot, wake=self.waker.wake),
+        )
         self.gpu_faults = GpuFaults(store=self.store, monitor=self.monitor, pool=self.pool, wake=self.waker.wake)
         pauses = QueuePauses(self.clock, self.pool, self.outputs_watch)
         self.blockers = Blockers(
@@ -144,6 +152,7 @@ class App:
             failed_attempts=self.failed_attempts,
             templates=self.templates,
             abilities=self.abilities,
+            checks=self.prompt_checks,
         )
         self.hooks = HookRunner(
             config,

@@ -223,6 +223,7 @@ class Daemon:
         for name, part in app.parts.items():
             if app.root.away is None or not part.needs_inputs:
                 tried(name, part.tick, now)
+        tried("prompt checks", app.prompt_checks.tick, now)  # workers that the run stage has left idle check prompts
         if app.root.away is None:
             tried("error files", app.error_files.tick, now)
         if now >= self._requests_at:
@@ -235,6 +236,7 @@ class Daemon:
         asked: dict[str, Callable[[], float | None]] = {
             "GPU monitor": app.monitor.next_deadline,
             "mishaps": app.mishaps.next_deadline,
+            "prompt checks": app.prompt_checks.next_deadline,
         }
         for name, part in app.parts.items():  # a deadline that no turn moves on would keep the loop awake
             if app.root.away is None or not part.needs_inputs:
@@ -267,12 +269,14 @@ class Daemon:
             ("end of the folder monitor", app.folder_monitor.stop),
             ("end of the hooks", app.hooks.stop),
             ("end of the workers", lambda: app.pool.stop(why)),
+            ("end of the prompt checks", lambda: app.prompt_checks.stop(why)),
             ("end of the GPU faults", app.gpu_faults.stop),
             ("last words of the workers", self._wait_for_workers),
             ("closing of the inspections", app.inspections.close),
             ("closing of the background", app.background.close),
             ("closing of the hooks", app.hooks.close),
             ("closing of the workers", app.run.close),
+            ("closing of the prompt checks", app.prompt_checks.close),
             *([("summary", self._sum_up)] if self._drained else []),
             ("last facts", self._facts.close),
             ("last error files", app.error_files.save),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from povwatch.core.speed import Speed
     from povwatch.gpu.nvml import Gpus
     from povwatch.media.fit import Shape
+    from povwatch.spec.model import Spec
 
 REAL = ("cosmos", "diffusers")
 """Engines that have rules."""
@@ -120,6 +121,16 @@ class Abilities:
                 return list(diffusers.unheeded(spec, speed))
             case _:
                 return []
+
+    def checked_texts(self, spec: Spec, *, in_file: bool) -> dict[str, str]:
+        """The texts of a spec that the engine's guardrail checks before it generates, by their fields.
+
+        `in_file` says that its prompt was read from the file that `prompt_path` names.
+        """
+        found = {"prompt_path" if in_file else "prompt": spec.prompt or ""}
+        if self.kind == "cosmos" and self._distilled:  # it has no guidance, and so no negative prompt
+            return found
+        return found | {"negative_prompt": spec.negative_prompt}
 
     def unreadable(self, field: str, name: str, head: bytes) -> Problem | None:
         """Why the engine could not read a file that a spec names; None if it can, judging by its first bytes.

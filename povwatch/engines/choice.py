@@ -112,10 +112,14 @@ def workers(kind: str, config: Config, gpus: Gpus) -> int:
 def _make(config: Config, gpus: Gpus, kind: str, why: str, *, problem: str | None = None) -> Choice:
     if problem is None:
         problem = unable(kind, config, gpus)
-    python = str(config.engine.python) if kind == "cosmos" else sys.executable
     if config.engine.speed != "exact" and kind in {"cosmos", "preview"}:
         why += f' engine.speed = "{config.engine.speed}" has no effect on it.'
-    return Choice(kind, ENGINES.get(kind, kind), python, why, problem, workers(kind, config, gpus))
+    return Choice(kind, ENGINES.get(kind, kind), interpreter(kind, config), why, problem, workers(kind, config, gpus))
+
+
+def interpreter(kind: str, config: Config) -> str:
+    """The interpreter of an engine's environment."""
+    return str(config.engine.python) if kind == "cosmos" else sys.executable
 
 
 def _not(reasons: dict[str, str]) -> str:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from povwatch.config.settings import SpecDefaults
-    from povwatch.core.errors import Problem
     from povwatch.core.job import Job
     from povwatch.engines.abilities import Abilities
     from povwatch.grace.named_files import NamedFiles
+    from povwatch.grace.prompt_filters import PromptFilters
     from povwatch.journal.store import JobStore
     from povwatch.media.fit import Shape
     from povwatch.spec.inputs_folder import InputsFolder, SpecFile
@@ -59,10 +59,16 @@ class SpecReading:
     """The fields whose files are still to be measured, for people."""
     hindrance: str = ""
     """Why the machine cannot measure them, as sentences."""
+    checked: bool = False
+    """Whether the guardrail's filters have said something of its texts since it was validated."""
 
     def unsure(self, now: float) -> bool:
         """Whether an invalid JSON may still be half written."""
         return self.problem is not None and now < self.sure_at
+
+    def hear(self) -> None:
+        """Have the JSON validated at the next read: the guardrail's filters have said something."""
+        self.checked = True
 
     def forget(self) -> None:
         """Have the JSON validated at the next read as if for the first time."""
@@ -81,8 +87,10 @@ class SpecFiles:
         templates: Mapping[str, Template],
         abilities: Abilities,
         named: NamedFiles,
+        prompts: PromptFilters,
     ) -> None:
         self._abilities = abilities
+        self._prompts = prompts
         self._named = named
         self._defaults = defaults
         self._store = store
@@ -111,7 +119,7 @@ class SpecFiles:
         if reading.stat not in {None, file.signature}:
             reading.sure_at = self._store.clock.boot() + SURE_AFTER
         reading.stat = file.signature
-        if file.digest != reading.digest or reading.problem or reading.refers:
+        if file.digest != reading.digest or reading.problem or reading.refers or reading.checked:
             self._validate(reading, job, path, file)
         return True
 
@@ -316,18 +324,20 @@ class SpecFiles:
     def _validate(self, reading: SpecReading, job: Job, path: bytes, file: SpecFile) -> None:
         """Validate a JSON as it was read."""
         was, new = reading.digest, file.digest != reading.digest
-        reading.digest, reading.unmeasured, reading.hindrance = file.digest, "", ""
+        reading.digest, reading.unmeasured, reading.hindrance, reading.checked = file.digest, "", "", False
         clip = upright(VideoInfo.from_json(json.loads(job.source_info))) if job.source_info else None
         name = layout.shown(layout.split(path)[1])
-        problems: list[Problem] = []
         unmeasured: list[str] = []
         try:
             spec = parse(file.data, clip_name=layout.split(job.path)[1], file=name)
             reading.refers = bool(spec.referenced_paths())
+            in_file = spec.prompt_path is not None
             spec = self._resolved(spec, path, file, clip)
+            problems = self._prompts.refusals(job.id, spec, in_file=in_file)
             if clip and spec.referenced_paths():
                 now = self._store.clock.boot()
-                problems, unmeasured = self._named.judge(job.id, spec, path, clip, now, abilities=self._abilities)
+                unfit, unmeasured = self._named.judge(job.id, spec, path, clip, now, abilities=self._abilities)
+                problems += unfit
             if problems:
                 raise refused(problems, file=name, data=file.data)
         except SpecInvalid as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from povwatch.core import layout
 from povwatch.core.changes import (
@@ -36,6 +36,7 @@ from povwatch.core.units import spell_duration
 from povwatch.grace import clock as clockwork
 from povwatch.grace.clock import Sample
 from povwatch.grace.named_files import NamedFiles
+from povwatch.grace.prompt_filters import PromptFilters
 from povwatch.grace.spec_files import SpecFiles, SpecReading
 from povwatch.media.damage import describe_damage
 from povwatch.media.info import VideoInfo
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from povwatch.spec.inputs_folder import InputsFolder
     from povwatch.spec.model import Spec
     from povwatch.spec.prompts import Template
+    from povwatch.workers.prompt_checks import PromptChecks
 
 CHECK_EVERY = 0.5
 """Seconds between two checks of the files beside a clip; longer if there are many clips."""
@@ -118,6 +120,7 @@ class GraceStage(Stage):
         failed_attempts: FailedAttempts,
         templates: Mapping[str, Template],
         abilities: Abilities,
+        checks: PromptChecks,
     ) -> None:
         self._config = config.grace
         self._store = store
@@ -126,6 +129,7 @@ class GraceStage(Stage):
         self._failed_attempts = failed_attempts
         self._engine = abilities.kind
         self._named = NamedFiles(folder, background, settle=config.arrival.settle)
+        self._prompts = PromptFilters(checks, abilities, store.clock)
         self._files = SpecFiles(
             config.spec,
             store,
@@ -133,6 +137,7 @@ class GraceStage(Stage):
             templates=templates,
             abilities=abilities,
             named=self._named,
+            prompts=self._prompts,
         )
         self._entries: dict[int, GraceEntry] = {}
         self._by_stem: dict[tuple[bytes, bytes], int] = {}
@@ -236,6 +241,7 @@ class GraceStage(Stage):
 
     def leave(self, job: Job) -> None:
         """See Stage. The time left of its grace is saved."""
+        self._prompts.leave(job)
         entry = self._entries.pop(job.id, None)
         if entry is not None and job.state is JobState.GRACE:
             self._store.journal.save_grace({job.id: entry.grace.left}, self._store.clock.wall())
@@ -278,6 +284,11 @@ class GraceStage(Stage):
             return None
         return entry.reading.spec if entry.grace.over else None
 
+    def prompt_filters(self, job: Job) -> list[dict[str, Any]]:
+        """See CurrentSpecs."""
+        entry = self._entries.get(job.id)
+        return self._prompts.ran(job, entry.reading.spec) if entry and entry.reading.spec else []
+
     def latest_spec(self, job: Job) -> Spec | None:
         """The JSON as it was last read; None if it cannot be run."""
         entry = self._entries.get(job.id)
@@ -314,12 +325,16 @@ class GraceStage(Stage):
         """When `tick` has something to do."""
         if not self._entries:
             return None
-        return 0.0 if self._named.answered else self._next_check
+        return 0.0 if self._named.answered or self._prompts.answered else self._next_check
 
     def tick(self, now: float) -> None:
         """Check every clip that is due."""
         while self._named.answered:
             self.check_soon(self._named.answered.pop())
+        while self._prompts.answered:
+            if entry := self._entries.get(job := self._prompts.answered.pop()):
+                entry.reading.hear()
+                self.check_soon(job)
         if now < self._next_check:
             return
         pause = max(CHECK_EVERY, len(self._entries) / CHECKS_A_SECOND)

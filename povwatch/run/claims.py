@@ -105,6 +105,7 @@ class Claims:
     def _claim(self, job: Job, spec: Spec, worker: Worker) -> ActiveAttempt | None:
         active = self._preparing.take(job, spec)
         run_id = active.run_id if active else uuid.uuid4().hex
+        checked = self._specs.prompt_filters(job)
         started = changes.Started(
             run_id=run_id,
             attempt=job.attempts + 1,
@@ -120,7 +121,9 @@ class Claims:
             return None
         self._put_offs.pop(job.id, None)
         try:
-            return active or self._preparing.begin(job, run_id, spec)
+            active = active or self._preparing.begin(job, run_id, spec)
         except PovwatchError as error:
             self._failed_attempts.end(job, error)
             return None
+        active.attempt.prompt_filters = checked
+        return active

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from povwatch.core.job import Job
@@ -14,3 +14,6 @@ class CurrentSpecs(Protocol):
 
     def spec_of(self, job: Job) -> Spec | None:
         """The JSON as it stands, read again; None if it is not the one that the grace ran for."""
+
+    def prompt_filters(self, job: Job) -> list[dict[str, Any]]:
+        """The guardrail's filters that have checked the JSON's prompts so far, for a manifest."""

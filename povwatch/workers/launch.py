@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from povwatch.engines.choice import memory_needed
+from povwatch.engines.choice import interpreter, memory_needed
 from povwatch.engines.devices import shares
+from povwatch.engines.text_filters import ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -56,6 +57,17 @@ def launches(
         Launch(choice.python, choice.engine, _load_config(config, choice.kind, n), _visible(share), share)
         for n, share in enumerate(found, number)
     ]
+
+
+def text_filters(config: Config, kind: str) -> Launch | None:
+    """How the worker with an engine's text filters alone is started, on the CPU; None if prompts go unchecked."""
+    engine = config.engine
+    if kind not in ENGINES or not engine.guardrails or engine.check_prompts == "off":
+        return None
+    whole = engine.check_prompts == "all"
+    threads = str(max(1, (os.cpu_count() or 1) // 4) if whole else 1)
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
+    return Launch(interpreter(kind, config), ENGINES[kind], {"language_model": whole}, hidden)
 
 
 def _load_config(config: Config, engine_kind: str, number: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from povwatch.daemon.app import App
 from povwatch.daemon.outside import Outside
 from povwatch.daemon.recovery import recover
 from povwatch.gpu.nvml import Gpus
+from povwatch.workers.process import WorkerProcess
 
 PATIENCE = 60
 """Seconds that child processes may take on a busy machine."""
@@ -43,8 +44,8 @@ class NoEvents:
 class Built:
     """Everything that production's builder makes, over inputs/, outputs/ and state/ in a folder."""
 
-    def __init__(self, folder, *, watcher=NoEvents, **sections):
-        """Build it; `sections` are those of the configuration."""
+    def __init__(self, folder, *, watcher=NoEvents, worker=WorkerProcess, **sections):
+        """Build it; `sections` are those of the configuration, and `worker` starts its workers' processes."""
         self.inputs, self.outputs, self.state = (folder / name for name in ("inputs", "outputs", "state"))
         paths = Paths(inputs=self.inputs, outputs=self.outputs, state=self.state)
         self.config = Config(paths=paths, **{"engine": {"kind": "preview"}} | sections)
@@ -52,13 +53,15 @@ class Built:
         self.unforeseen = []
         """The exceptions that a bug raised, for the test to look at."""
         self._watcher = watcher
+        self._worker = worker
         self._saying = patch.object(unforeseen, "say", self._say)
         self._saying.start()
         self.open()
         self.app.folder_monitor.start()
 
     def open(self):
-        self.app = App(self.config, outside=Outside(clock=self.clock, read_gpus=Gpus, watcher=self._watch))
+        outside = Outside(clock=self.clock, read_gpus=Gpus, watcher=self._watch, worker=self._worker)
+        self.app = App(self.config, outside=outside)
 
     def restart(self, *, away=0.0):
         """Build it anew, as after a kill -9 and some seconds, and recover the jobs."""
@@ -113,7 +116,16 @@ class Built:
     def _shut(self):
         app = self.app
         app.folder_monitor.stop()
-        for part in (app.hooks, app.run, app.inspections, app.background, app.arrival, app.journal, app.waker):
+        for part in (
+            app.hooks,
+            app.run,
+            app.prompt_checks,
+            app.inspections,
+            app.background,
+            app.arrival,
+            app.journal,
+            app.waker,
+        ):
             part.close()
 
     def _watch(self, root, hints, *, recursive):

@@ -13,6 +13,7 @@ from povwatch.core.job import JobState, Waiting
 from povwatch.files.signature import signature
 from povwatch.media.info import VideoInfo
 from povwatch.media.run import call
+from povwatch.workers.process import WorkerProcess
 
 GRACE, QUEUED = (JobState.GRACE, Waiting.GRACE), (JobState.QUEUED, Waiting.TURN)
 INVALID = (JobState.GRACE, Waiting.INVALID_SPEC)
@@ -27,9 +28,10 @@ def inspected(folder, **shape):
 class ClipInGrace(Built):
     """An empty file that passes for the clip of `info`, and what happens to it."""
 
-    def __init__(self, folder, info, *, kind="toy.py:Engine", hooks=(), spec=None, **engine):
+    def __init__(self, folder, info, *, kind="toy.py:Engine", hooks=(), spec=None, worker=WorkerProcess, **engine):
         grace = {"period": "2m", "max": "1h"}
-        super().__init__(folder, grace=grace, hooks=hooks, spec=spec or {}, engine={"kind": kind} | engine)
+        engine = {"kind": kind} | engine
+        super().__init__(folder, worker=worker, grace=grace, hooks=hooks, spec=spec or {}, engine=engine)
         self.info = info
         clip = self.inputs / "a.mp4"
         clip.touch()

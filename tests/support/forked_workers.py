@@ -14,7 +14,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from support import forked, forked_media
+from support import forked, forked_media, tiny_guardrail
 
 from povwatch.process.lifeline import die_with_parent
 from povwatch.process.start import WORKER, kill_group
@@ -95,6 +95,7 @@ def _be(request: dict[str, Any], channel: int) -> NoReturn:
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
+        tiny_guardrail.read_environment()  # the hub's client has read another one when it was imported
         sys.stdout, sys.stderr = (os.fdopen(fd, "w") for fd in (1, 2))  # ours are of files, which can be sought
         sys.argv = [str(WORKER), *request["arguments"], str(channel)]
         status = worker.main(sys.argv[1:])
