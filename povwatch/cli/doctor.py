@@ -29,6 +29,7 @@ from povwatch.core.sentences import joined
 from povwatch.core.units import spell_size
 from povwatch.engines.choice import memory_needed
 from povwatch.engines.devices import FP8_CAPABILITY, asked, no_share, shares, strangers
+from povwatch.engines.guardrail_filters import lacking
 from povwatch.engines.libraries import FLASH3_INSTALL, LOCKED, TORCH
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import memory as gpu_memory
@@ -282,6 +283,7 @@ def engine_findings(engine_kind: str, config: Config, gpus: Gpus) -> Iterator[Fi
     yield from libraries(engine_kind, config, gpus)
     yield from model_files(engine_kind, config)
     yield guardrails(config)
+    yield from prompts(engine_kind, config)
 
 
 def driver(engine_kind: str, gpus: Gpus) -> Finding:
@@ -480,6 +482,25 @@ def guardrails(config: Config) -> Finding:
         return Finding("guardrails", "on: prompts and videos are checked")
     todo = "The model's licence does not hold like this: take engine.guardrails = false out, unless you have another."
     return Finding("guardrails", "off (engine.guardrails = false): nothing is checked", todo)
+
+
+def prompts(engine_kind: str, config: Config) -> Iterator[Finding]:
+    """Which of the guardrail's text filters check a JSON's prompts while it may be edited."""
+    engine = config.engine
+    if not engine.guardrails:
+        return
+    if engine.check_prompts == "off":
+        yield Finding("prompts", 'checked by the engine alone, before it generates (engine.check_prompts = "off")')
+        return
+    whole = engine.check_prompts == "all"
+    missing = lacking(engine_kind, language_model=whole)
+    if missing:
+        names = " and ".join(f"{need.repository} ({need.why})" for need in missing)
+        todo = f"Run {command('prefetch', '--engine', engine_kind)}; until then the engine alone checks them."
+        yield Finding("prompts", f"not checked while their JSON may be edited: {names} is not here", todo)
+        return
+    cpu = "all text filters" if whole else "the word lists"
+    yield Finding("prompts", f"checked while their JSON may be edited: by an idle worker, else by {cpu} on the CPU")
 
 
 def _model(seen: Presence, command: str) -> Finding:

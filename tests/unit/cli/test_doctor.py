@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from support import tiny_guardrail
 
 from povwatch.cli import doctor
 from povwatch.config.load import load_config
@@ -384,7 +385,7 @@ def test_everything_is_looked_at(config):
     seen = [finding.about for finding in doctor.engine_findings("cosmos", config, ONE)]
     assert list(dict.fromkeys(seen)) == [
         *("driver", "memory", "upstream", "interpreter", "torch", "model", "licences", "room"),
-        "guardrails",
+        *("guardrails", "prompts"),
     ]
 
 
@@ -394,6 +395,24 @@ def test_guardrails_off_are_pointed_at(config, tmp_path):
     off = doctor.guardrails(configured(tmp_path, guardrails=False))
     assert "licence does not hold" in off.todo
     assert not off.fatal
+
+
+def test_lacking_text_filters_are_named(tmp_path, monkeypatch):
+    """Text filters whose files are missing are named with the command that fetches them, which is not fatal."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    config = configured(tmp_path)
+    lacks = only(doctor.prompts("diffusers", config))
+    assert "nvidia/Cosmos-1.0-Guardrail (guardrails) is not here" in lacks.seen
+    assert "prefetch --engine diffusers" in lacks.todo
+    assert not lacks.fatal
+    tiny_guardrail.add_words(tmp_path / "hub")
+    assert only(doctor.prompts("diffusers", config)).seen.endswith(
+        "by an idle worker, else by the word lists on the CPU"
+    )
+    whole = only(doctor.prompts("diffusers", configured(tmp_path, check_prompts="all")))
+    assert "Qwen/Qwen3Guard-Gen-0.6B (guardrail of prompts) is not here" in whole.seen
+    assert "by the engine alone" in only(doctor.prompts("cosmos", configured(tmp_path, check_prompts="off"))).seen
+    assert list(doctor.prompts("cosmos", configured(tmp_path, guardrails=False))) == []
 
 
 def test_devices_fit_the_gpus(tmp_path):
