@@ -15,18 +15,20 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from povwatch.attempt import soundtrack
 from povwatch.attempt.copies import refuse_text, take_copy
 from povwatch.core import layout
+from povwatch.core.cosmos import EDGE_PRESET, PRESETS
 from povwatch.core.errors import CheckFailed, EnvironmentFault, FinishFailed, JobFailed, NotAVideo, PovwatchError
 from povwatch.core.machine_faults import Place, translate_os_errors
+from povwatch.core.scores import COMPARED, HANDS, KEPT, SCORES, Missing
 from povwatch.files import private
 from povwatch.files.fs import closing, fsync_dir, open_beneath
 from povwatch.files.signature import signature
-from povwatch.media.errors import MediaError, MediaStopped
-from povwatch.media.info import Checked, Expectation, Prepared, VideoInfo
+from povwatch.media.errors import MediaError, MediaStopped, MediaTooSlow
+from povwatch.media.info import Checked, Expectation, Prepared, Scored, Scoring, VideoInfo
 from povwatch.media.run import call
 from povwatch.spec.model import Spec
 
@@ -44,6 +46,21 @@ MASK = "kept.mp4"
 
 FINAL = "final.mp4"
 """The name of the finished result in the private folder."""
+
+SHEET = "sheet.jpg"
+"""The name of its contact sheet there."""
+
+SCORE_FIRST, SCORE_FRAME, DECODE_FRAME = 60.0, 0.5, 0.05
+"""Seconds that scoring may take: for its start, for each frame that is compared, and for each that is decoded."""
+
+
+class Wanted(NamedTuple):
+    """What is wanted of a result beside its check."""
+
+    scores: bool = False
+    sheet: bool = False
+    hands_model: str | None = None
+    """MediaPipe's model of hand landmarks; empty if none is configured, None to leave hands out."""
 
 
 @dataclass(slots=True)
@@ -91,6 +108,8 @@ class Attempt:
     """Published control videos: hint key to the check's findings."""
     lost_controls: dict[str, str] = field(default_factory=dict)
     """Control videos that cannot be published: hint key to the reason."""
+    scored: dict[str, Any] = field(default_factory=dict)
+    """Scored, as JSON; empty if the result was not scored."""
     unfinished: int = 0
     """Failures to finish in a row."""
 
@@ -128,9 +147,15 @@ class Attempt:
         return Path(self.folder, f"control_{key}.mp4")
 
     @property
+    def has_sheet(self) -> bool:
+        """Whether there is a contact sheet."""
+        return bool(self.scored.get("sheet"))
+
+    @property
     def files(self) -> list[Path]:
         """All files to publish, the result first."""
-        return [self.final, *map(self.control, self.controls)]
+        sheet = [Path(self.folder, SHEET)] if self.has_sheet else []
+        return [self.final, *map(self.control, self.controls), *sheet]
 
     def prepare(self, root: Path, clip: bytes, report: Callable[[float], None], cancelled: threading.Event) -> None:
         """Copy the clip and the files that its spec names into the private folder, and make the working copy.
@@ -321,6 +346,51 @@ class Attempt:
                 self.controls[key] = found.to_json()
         return checked
 
+    def score(self, wanted: Wanted, frames: int, report: Callable[[float], None], cancelled: threading.Event) -> None:
+        """Score the finished result, and make its contact sheet. A failure is kept as words, and costs nothing else.
+
+        Args:
+            frames: of the result.
+
+        Raises:
+            MediaStopped: `cancelled` was set.
+        """
+        self.scored = {}
+        if not wanted.scores and not wanted.sheet:
+            return
+        about = self._scoring(wanted, frames)
+        seconds = SCORE_FIRST + SCORE_FRAME * min(frames, COMPARED) + DECODE_FRAME * frames
+        try:
+            with self._timed("score"):
+                self.scored = self._call("score", {"about": about.to_json()}, cancelled, report, timeout=seconds)
+        except MediaStopped:
+            raise
+        except PovwatchError as error:
+            word = Missing.OUT_OF_TIME if isinstance(error, MediaTooSlow) else Missing.FAILED
+            names = [name for name in SCORES if not name.endswith(KEPT) and name not in HANDS] if wanted.scores else []
+            self.scored = Scored(missing=dict.fromkeys(names, str(word)), problem=str(error)).to_json()
+
+    def _scoring(self, wanted: Wanted, frames: int) -> Scoring:
+        """What is scored against what."""
+        ready, spec = Prepared.from_json(self.prepared), self.frozen.upstream()
+        edge: dict[str, Any] = spec.get("edge") or {}
+        given, mask = (self.references.get(f"edge.{name}") for name in ("control_path", "mask_path"))
+        computed = spec.get("edge") is not None and given is None
+        return Scoring(
+            result=FINAL,
+            frames=frames,
+            panels=self._expected().panels,
+            clip=self._relative(ready.path),
+            pad=ready.pad,
+            measured=wanted.scores,
+            edge_preset=(edge.get(PRESETS["edge"]) or EDGE_PRESET) if computed else None,
+            edge_control=self._relative(given) if given else None,
+            edge_mask=self._relative(mask) if mask else None,
+            kept=MASK if self.kept else None,
+            hands_model=wanted.hands_model,
+            sheet=SHEET if wanted.sheet else None,
+        )
+
     def _check_artifact_alone(self, error: PovwatchError, expected: Expectation, cancelled: threading.Event) -> None:
         """Check the artifact alone, without the changes of finishing.
 
@@ -440,9 +510,10 @@ class Attempt:
         args: dict[str, Any],
         cancelled: threading.Event,
         report: Callable[[float], None] | None = None,
+        timeout: float = WORK_TIMEOUT,
     ) -> dict[str, Any]:
         """Let a media child work in the folder."""
-        return call(operation, args, timeout=WORK_TIMEOUT, folder=self.folder, on_progress=report, cancelled=cancelled)
+        return call(operation, args, timeout=timeout, folder=self.folder, on_progress=report, cancelled=cancelled)
 
     def _absolute(self, name: str) -> str:
         """The absolute path of a file in the folder."""

@@ -157,10 +157,13 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
     }
     if whole:
         found["run_id"] = job.run_id
+        scored = members(job.artifact).get("scored") or {}
         found["source"] = source = members(job.source_info) if job.source_info else None
         found["damaged"] = describe_damage((source or {}).get("damage")) or None
         found["resized"] = describe_sizes((source or {}).get("resized")) or None
         found["spec"] = members(job.spec_json) if job.spec_json else None
+        found["scores"] = dict(scored.get("scores") or {}) or None
+        found["missing"] = dict(scored.get("missing") or {}) or None
     return found
 
 

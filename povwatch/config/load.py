@@ -46,6 +46,8 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
     }
     if config.spec.templates:
         changes["spec"] = config.spec.model_copy(update={"templates": str(here / config.spec.templates)})
+    if config.quality.hands_model:
+        changes["quality"] = config.quality.model_copy(update={"hands_model": str(here / config.quality.hands_model)})
     if grace is not None:
         try:
             changes["grace"] = config.grace.model_copy(update={"period": parse_duration(grace)})

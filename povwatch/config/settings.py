@@ -238,6 +238,8 @@ class Publish(Section):
 
     keep_controls: bool = False
     """Whether a real engine's control videos are published beside the result."""
+    sheet: bool = True
+    """Whether a contact sheet is published beside the result: eight moments, the input over the result."""
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
@@ -251,6 +253,15 @@ class Publish(Section):
                 'put a folder into it whose name begins with a dot, such as "{folder}/.done/{name}"'
             )
         return self
+
+
+class Quality(Section):
+    """The scores of results."""
+
+    scores: bool = True
+    """Whether results are scored."""
+    hands_model: str = ""
+    """MediaPipe's model of hand landmarks, the file hand_landmarker.task; empty for none."""
 
 
 class Disk(Section):
@@ -276,6 +287,7 @@ class Config(BaseSettings):
     spec: SpecDefaults = Field(default_factory=SpecDefaults)
     engine: Engine = Field(default_factory=Engine)
     publish: Publish = Field(default_factory=Publish)
+    quality: Quality = Field(default_factory=Quality)
     disk: Disk = Field(default_factory=Disk)
     hooks: tuple[Hook, ...] = ()
     _origin: str = PrivateAttr("config.toml")

@@ -16,6 +16,18 @@ COMPUTED = ("edge", "vis")
 PRESETS = {"edge": "preset_edge_threshold", "vis": "preset_blur_strength"}
 """Computed control -> the spec's field for its strength."""
 
+EDGE_THRESHOLDS = {
+    "very_low": (20, 50),
+    "low": (50, 100),
+    "medium": (100, 200),
+    "high": (200, 300),
+    "very_high": (300, 400),
+}
+"""Lower and upper threshold of Canny, by the preset of the edge control. engines/control.py has the source."""
+
+EDGE_PRESET = "medium"
+"""The preset of a spec that names none."""
+
 CHUNK_FRAMES = 93
 """Frames in a chunk. The model was trained on chunks of this length."""
 

@@ -201,6 +201,8 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "approximated": (INFO, "{clip}: speed {speed}: {what}"),
     "generated": (INFO, "{clip}: generated in {took}; being checked"),
     "checked": (INFO, "{clip}: checked: {frames} frames, {shape}, {pace}, {duration}, {sound}"),
+    "scored": (INFO, "{clip}: scores: {scores}"),
+    "scores-failed": (WARNING, "{clip}: comes out without {what}: {problem}"),
     "control-lost": (WARNING, "{clip}: its control video ({key}) is not published, the result is: {problem}"),
     "done": (INFO, "{clip}: done in {took}: {output}"),
     "moved": (INFO, "{clip}: the clip was moved to {to}"),

@@ -132,6 +132,11 @@ def control(output_path: bytes, key: str) -> bytes:
     return b"%s_control_%s%s" % (root, key.encode(), suffix)
 
 
+def sheet(layout: str, path: bytes, base: bytes, kind: str, version: int = 1) -> bytes:
+    """The path of a result's contact sheet, relative to outputs/: `clip_sheet.jpg`, if `kind` is `sheet`."""
+    return posixpath.splitext(output(layout, path, base, kind, version))[0] + b".jpg"
+
+
 def filled(pattern: str, **values: bytes) -> bytes:
     """A pattern of the configuration, such as `{folder}/.done/{name}`, with its placeholders filled in."""
     path = pattern.encode()

@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from povwatch.core.cosmos import EDGE_THRESHOLDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -23,15 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Frame = NDArray[Any]
-
-EDGE_THRESHOLDS = {
-    "very_low": (20, 50),
-    "low": (50, 100),
-    "medium": (100, 200),
-    "high": (200, 300),
-    "very_high": (300, 400),
-}
-"""Lower and upper threshold of Canny, by preset."""
 
 BLUR_FACTORS = {
     "very_low": (1, 4),

@@ -37,6 +37,7 @@ OPERATIONS = {
     "mask": ("povwatch.media.mask:mask", Place.PREPARE),
     "finish": ("povwatch.media.finish:finish", Place.FINISH),
     "check": ("povwatch.media.check:check", Place.CHECK),
+    "score": ("povwatch.media.score:score", Place.CHECK),
     "decode": ("povwatch.media.measure:decode", Place.PROCESS),
     "codecs": ("povwatch.media.codecs:codecs", Place.PROCESS),
 }

@@ -2,7 +2,8 @@
 
 AttemptFailed
 `-- MediaError       the child that worked on the clip failed or died
-    `-- MediaKilled  the child was killed; most often the machine was out of memory
+    |-- MediaKilled  the child was killed; most often the machine was out of memory
+    `-- MediaTooSlow the child took longer than it may
 Shortage
 `-- NoProcess        the machine cannot start a process or a thread now
 NotAVideo
@@ -28,6 +29,10 @@ class MediaError(AttemptFailed):
 
 class MediaKilled(MediaError):  # noqa: N818 - as MediaStopped
     """The child was killed. The clip may be the cause, but most often is not."""
+
+
+class MediaTooSlow(MediaError):  # noqa: N818 - as MediaStopped
+    """The child took longer than it may, and was stopped."""
 
 
 class NoProcess(Shortage):

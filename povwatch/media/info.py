@@ -236,6 +236,57 @@ class Expectation(JsonObject):
 
 
 @dataclass(frozen=True, slots=True)
+class Scoring(JsonObject):
+    """What is scored against what. Paths are relative to the private folder; sizes are in pixels."""
+
+    result: str
+    """The finished result, an MP4."""
+    frames: int
+    """Of the result; the clip may have more."""
+    panels: int
+    """Pictures side by side in a frame of the result; the last one is scored."""
+    clip: str
+    """The working copy."""
+    pad: tuple[int, int, int, int]
+    """Pixels at the left, top, right and bottom of the working copy that are not the clip's."""
+    measured: bool = True
+    """Whether scores are wanted, and not the contact sheet alone."""
+    edge_preset: str | None = None
+    """Preset of an edge control that is computed from the clip; None without one."""
+    edge_control: str | None = None
+    """The edge control that was given."""
+    edge_mask: str | None = None
+    """A video that is white where the edge control holds."""
+    kept: str | None = None
+    """The mask of what is kept of the clip, in the working copy's size."""
+    hands_model: str | None = None
+    """MediaPipe's model of hand landmarks, absolute; empty if none is configured, None to leave hands out."""
+    sheet: str | None = None
+    """Where the contact sheet is to be written; None for none."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pad", tuple(self.pad))  # JSON gives a list
+
+
+@dataclass(frozen=True, slots=True)
+class Scored(JsonObject):
+    """The scores of a result."""
+
+    scores: dict[str, float] = field(default_factory=dict)
+    """By their names in core/scores.py."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """Scores that have no number, with the word that says why."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else is known of a score, by its name."""
+    frames: int = 0
+    """Frames that were compared."""
+    sheet: bool = False
+    """Whether the contact sheet was written."""
+    problem: str = ""
+    """Why there are no scores, or no sheet, for people."""
+
+
+@dataclass(frozen=True, slots=True)
 class Checked(JsonObject):
     """Measurements of an artifact, by `check`."""
 

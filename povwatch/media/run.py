@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core import errors, machine_faults
-from povwatch.media.errors import MediaError, MediaKilled, MediaStopped, NoProcess, TooLarge
+from povwatch.media.errors import MediaError, MediaKilled, MediaStopped, MediaTooSlow, NoProcess, TooLarge
 from povwatch.process.child import Child
 from povwatch.process.output import Lines
 from povwatch.process.start import child_environment, describe_end
@@ -103,7 +103,8 @@ def call(
     Raises:
         OutputsAway: The folder is gone, or belongs to somebody else.
         PovwatchError: What the child reported, in its own class.
-        MediaError: The child died, broke a limit or took longer than `timeout`; MediaKilled if it was killed.
+        MediaError: The child died or broke a limit; MediaKilled if it was killed.
+        MediaTooSlow: It took longer than `timeout`.
         MediaStopped: `cancelled` said so.
         NoProcess: No child, or no thread of it, can be started now.
     """
@@ -140,7 +141,7 @@ def _listen(
             raise MediaStopped(f"{op} was called off.")
         left = deadline - time.monotonic()
         if left <= 0:
-            raise MediaError(
+            raise MediaTooSlow(
                 f"{op} took longer than {timeout:.0f} s and was stopped.",
                 "If the machine is busy it may succeed later; else shorten the clip.",
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch import __version__
 from povwatch.core import layout
 from povwatch.core.cosmos import CONTROLS
-from povwatch.media.info import Checked
+from povwatch.media.info import Checked, Scored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,14 +63,16 @@ def manifest(
     Args:
         attempt: its files and measurements. Paths in them are left out.
         spec: the frozen spec, in upstream's fields.
-        entries: the published files, under their final names: the result, then `attempt.controls`.
+        entries: the published files, under their final names: the result, then `attempt.controls`, then the contact
+            sheet if there is one.
         checked: what the check of the result found.
         drawn: what was drawn of the template's choices, by their names.
         started_at: ISO 8601, with the zone.
         finished_at: ISO 8601, with the zone.
     """
     capabilities, artifact = attempt.capabilities, attempt.artifact
-    controls = zip(attempt.controls.items(), entries[1:], strict=True)
+    result, *others = entries
+    controls = zip(attempt.controls.items(), others[: len(attempt.controls)], strict=True)
     text = {
         **_kind(capabilities),
         **_clip(job, attempt.info),
@@ -92,9 +94,11 @@ def manifest(
         "libraries": capabilities.get("libraries", {}),
         "gpu": _gpu(capabilities, artifact, attempt.gpu),
         "generated": {key: value for key, value in artifact.items() if key not in GENERATED_APART},
-        "output": _file(entries[0], checked),
+        **_scores(attempt.scored),
+        "output": _file(result, checked),
         "sound": {key: value for key, value in attempt.sound.items() if key != "path"},
         "control_videos": {key: _file(entry, Checked.from_json(found)) for (key, found), entry in controls},
+        **({"sheet": _plain_file(others[len(attempt.controls)])} if attempt.has_sheet else {}),
         "job": job.id,
         "run_id": job.run_id,
         "attempt": job.attempts,
@@ -129,13 +133,29 @@ def _clip(job: Job, info: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _file(entry: Entry, checked: Checked) -> dict[str, Any]:
-    """A published video."""
+def _scores(scored: dict[str, Any]) -> dict[str, Any]:
+    """The scores of the result; nothing if it was not scored."""
+    found = Scored.from_json(scored)
+    if not found.scores and not found.missing:
+        return {}
+    about: dict[str, Any] = {"frames": found.frames, "missing": found.missing, "details": found.details}
+    return {"scores": found.scores, "scores_about": about | ({"problem": found.problem} if found.problem else {})}
+
+
+def _plain_file(entry: Entry) -> dict[str, Any]:
+    """A published file."""
     return {
         "file": layout.shown(layout.split(entry.target)[1]),
         "path_hex": entry.target.hex(),
         "sha256": entry.sha256,
         "size": entry.size,
+    }
+
+
+def _file(entry: Entry, checked: Checked) -> dict[str, Any]:
+    """A published video."""
+    return {
+        **_plain_file(entry),
         "frames": checked.frames,
         "width": checked.width,
         "height": checked.height,

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
-    from povwatch.attempt.attempt import Attempt
+    from povwatch.attempt.attempt import Attempt, Wanted
     from povwatch.core.job import Job
     from povwatch.core.mailbox import Gauge
     from povwatch.media.info import Checked
     from povwatch.publish import Entry, Published, Publisher, Sealed
     from povwatch.publish.publisher import Describe, Names
     from povwatch.publish.staging import Staging
+
+FINISHING = 0.6
+"""The part of the progress that finishing and checking are; the rest is scoring."""
 
 
 def finish_and_seal(
@@ -32,21 +35,23 @@ def finish_and_seal(
     attempt: Attempt,
     *,
     gauge: Gauge,
+    wanted: Wanted,
     pattern: str,
     started_at: str,
 ) -> tuple[Checked, Sealed]:
-    """Finish and check the engine's artifact, and seal it under its final names.
+    """Finish, check and score the engine's artifact, and seal it under its final names.
 
     Args:
         cancelled: set when the result is no longer wanted.
-        gauge: gets the progress of finishing and checking.
+        gauge: gets the progress of finishing, checking and scoring.
         pattern: `publish.layout`.
         started_at: ISO time for the manifest.
 
     Raises:
         PovwatchError: see `Attempt.finish` and `Publisher.seal`.
     """
-    checked = attempt.finish(gauge.set, cancelled)
+    checked = attempt.finish(lambda fraction: gauge.set(fraction * FINISHING), cancelled)
+    attempt.score(wanted, checked.frames, lambda fraction: gauge.set(FINISHING + fraction * (1 - FINISHING)), cancelled)
     if job.run_id is None:
         raise CheckFailed(f"Job {job.id} has no run.")
     names, describe = _naming(job, attempt, checked, pattern, started_at)
@@ -87,12 +92,15 @@ def clear(_: threading.Event, staging: Staging, job_id: int) -> None:
 
 def _naming(job: Job, attempt: Attempt, checked: Checked, pattern: str, started_at: str) -> tuple[Names, Describe]:
     """The results' names for each version, and the manifest for them."""
-    kind = "aug" if attempt.capabilities.get("real") else "preview"
+    kind, sheet = ("aug", "sheet") if attempt.capabilities.get("real") else ("preview", "preview_sheet")
     finished_at = datetime.now(UTC).isoformat(timespec="seconds")
 
     def names(version: int) -> list[bytes]:
         result = layout.output(pattern, job.path, job.base, looks.kind_of(kind, job.look), version)
-        return [result, *(layout.control(result, key) for key in attempt.controls)]
+        found = [result, *(layout.control(result, key) for key in attempt.controls)]
+        if attempt.has_sheet:
+            found.append(layout.sheet(pattern, job.path, job.base, looks.kind_of(sheet, job.look), version))
+        return found
 
     def describe(entries: Sequence[Entry]) -> bytes:
         spec = attempt.frozen

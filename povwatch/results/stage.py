@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from fractions import Fraction
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from povwatch.attempt import soundtrack
-from povwatch.attempt.attempt import Attempt, readable_attempt
+from povwatch.attempt.attempt import Attempt, Wanted, readable_attempt
 from povwatch.core import layout, retry
 from povwatch.core.background import JobWork
 from povwatch.core.changes import CrashCounted, Done, FinishRetry, Passed, PromisedAnew, StepPutOff
@@ -35,13 +36,14 @@ from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.machine_faults import Place, retry_times
 from povwatch.core.mailbox import Gauge
 from povwatch.core.retry import waiting_for
+from povwatch.core.scores import listed
 from povwatch.core.stage import Mishap, Stage
 from povwatch.core.unforeseen import Unforeseen, translate_unforeseen
 from povwatch.core.units import spell_duration, spell_pace, spell_rate
 from povwatch.files import private
 from povwatch.files.free_space import LOOK_EVERY
 from povwatch.media.errors import MediaStopped
-from povwatch.media.info import Checked, SoundTrack
+from povwatch.media.info import Checked, Scored, SoundTrack
 from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
 from povwatch.results.sealing import clear, finish_and_seal, keep_promise, seal_anew
 
@@ -111,6 +113,7 @@ class ResultsStage(Stage):
         hooks: HookRunner,
     ) -> None:
         self._config = config
+        self._wanted = wanted(config)
         self._store = store
         self._publisher = publisher
         self._background = background
@@ -199,6 +202,7 @@ class ResultsStage(Stage):
             finish_and_seal,
             *(self._publisher, job, attempt),
             gauge=gauge,
+            wanted=self._wanted,
             pattern=self._config.publish.layout,
             started_at=self._started(job),
         )
@@ -304,12 +308,22 @@ class ResultsStage(Stage):
                 "pace": spell_pace(Fraction(checked.rate), constant=attempt.prepared.get("constant", True)),
                 "duration": spell_duration(checked.duration),
                 "sound": f"sound {checked.audio}" if checked.audio else "no sound",
-            } | {"numbers": checked.to_json()}
+            } | {"numbers": checked.to_json(), "scores": attempt.scored.get("scores") or {}}
             soundtrack.log_problems(self._store, job, attempt.sound)
             job = self._store.apply(job, Passed(fields=fields, promise=sealed.to_json(), artifact=attempt.to_json()))
             for key, problem in attempt.lost_controls.items():
                 say("control-lost", job, key=key, problem=problem)
+            self._tell_scores(job, Scored.from_json(attempt.scored))
             self._publish(job)
+
+    def _tell_scores(self, job: Job, scored: Scored) -> None:
+        if scored.problem:
+            wanted = ["scores"] * self._wanted.scores + ["contact sheet"] * self._wanted.sheet
+            say("scores-failed", job, what=" and ".join(wanted), problem=scored.problem)
+        elif scored.scores or scored.missing:
+            told = listed(scored.scores, scored.missing)
+            numbers = {"numbers": scored.scores, "missing": scored.missing}
+            say("scored", job, scores=", ".join(f"{name} {text}" for name, text in told), **numbers)
 
     def _missing(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
         """Handle a missing private folder, which held the artifact.
@@ -496,3 +510,10 @@ class ResultsStage(Stage):
     def _found(self, job: Job) -> Checked:
         (found,) = [e.data["numbers"] for e in self._store.journal.events(job.id) if e.event == "checked"][-1:]
         return Checked.from_json(found)
+
+
+def wanted(config: Config) -> Wanted:
+    """What the configuration wants of a result. Hands are scored where MediaPipe is installed, or a model is named."""
+    model = config.quality.hands_model
+    hands = bool(model) or find_spec("mediapipe") is not None
+    return Wanted(config.quality.scores, config.publish.sheet, model if hands else None)

@@ -51,7 +51,7 @@ def test_named_clips_run_and_others_stay(here):
     states = {clip["clip"]: clip["state"] for clip in clips}
     assert states == {"a.mp4": "done", "d/b.mp4": "done", "d/<b>=bad.mp4": "rejected"}
     (a,) = [clip for clip in clips if clip["clip"] == "a.mp4"]
-    assert a["seconds"].keys() == {"prepare", "sound", "generate", "finish", "check", "publish"}
+    assert a["seconds"].keys() == {"prepare", "sound", "generate", "finish", "check", "score", "publish"}
     assert (a["source"]["frames"], a["result"]["frames"], a["gpu_seconds"]) == (12, 12, None)
     assert {row["clip"] for row in csv.DictReader(rows.splitlines())} == {"a.mp4", "d/b.mp4", "d/<b>=bad.mp4"}
 

@@ -44,7 +44,7 @@ def test_manifest_says_what_was_run(here):
     assert manifest["output"]["file"] == "a_preview.mp4"
     assert (manifest["output"]["frames"], manifest["output"]["width"], manifest["output"]["height"]) == (7, 98, 66)
     assert manifest["output"]["audio"]
-    assert set(manifest["seconds"]) == {"prepare", "sound", "generate", "finish", "check"}
+    assert set(manifest["seconds"]) == {"prepare", "sound", "generate", "finish", "check", "score"}
     assert manifest["run_id"] == job["run_id"]
     assert manifest["started_at"] <= manifest["finished_at"]
     assert not [value for value in manifest["generated"].values() if str(here.folder) in str(value)]

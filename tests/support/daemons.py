@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -41,6 +42,9 @@ POLL = 0.05
 """Seconds between two polls."""
 
 ENGINES = Path(__file__).parents[1] / "engines"
+
+SHEET = re.compile(r"_sheet(_v[0-9]+)?\.jpg$")
+"""The end of the name of a contact sheet. Most tests are about what it is made of."""
 
 SHORT: dict[str, dict[str, Any]] = {
     "arrival": {"settle": "200ms", "rescan": "1s"},
@@ -276,14 +280,14 @@ class Daemon:
         shutil.copyfile(source, to)
         return to
 
-    def published(self) -> list[str]:
-        """The files in outputs/ except povwatch's own folder, as sorted relative paths."""
+    def published(self, *, sheets: bool = False) -> list[str]:
+        """The files in outputs/ except povwatch's own folder, as sorted relative paths; contact sheets if asked for."""
         found = []
         for folder, folders, names in os.walk(self.outputs):
             if ".povwatch" in folders:
                 folders.remove(".povwatch")
             found += [os.path.relpath(os.path.join(folder, name), self.outputs) for name in names]  # noqa: PTH118 - from os.walk
-        return sorted(found)
+        return sorted(path for path in found if sheets or not SHEET.search(path))
 
     # -- helpers
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from support.clips import make_clip
+from support.daemons import SHEET
 from support.systemd_machine import PATIENCE, SOURCE, Machine
 
 INPUTS, OUTPUTS = Path("/srv/povwatch/inputs"), Path("/srv/povwatch/outputs")
@@ -150,9 +151,10 @@ class Service(Machine):
         return to
 
     def published(self, stem: str) -> list[str]:
-        """What there is in outputs/ of a clip."""
+        """What there is in outputs/ of a clip, except its contact sheet."""
         folder = self.at(OUTPUTS / stem)
-        return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+        names = [path.name for path in folder.iterdir()] if folder.exists() else []
+        return sorted(name for name in names if not SHEET.search(name))
 
     def _lines(self) -> list[dict[str, Any]]:
         file = self.folder / "journal"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from povwatch.attempt.attempt import FINAL
+from povwatch.attempt.attempt import FINAL, SHEET
 from povwatch.core import layout, looks
 from povwatch.core.command import command
 from povwatch.core.errors import ConfigError
@@ -342,10 +342,24 @@ def _uncleared(root: int, result: Result) -> Promise | None:
     return _promise(result, 1, b"manifest_v1.json", result.file, data) if data else None
 
 
-def _promise(result: Result, version: int, staged_as: bytes, target: bytes, data: bytes) -> Promise:
+def _promise(
+    result: Result, version: int, staged_as: bytes, target: bytes, data: bytes, *, others: Iterable[Entry] = ()
+) -> Promise:
     video = replace(result.output, staged=STAGED)
     manifest = Entry(staged_as, target, len(data), hashlib.sha256(data).hexdigest())
-    return Promise(result, Sealed(result.job, result.run_id, version, (video, manifest)))
+    return Promise(result, Sealed(result.job, result.run_id, version, (video, *others, manifest)))
+
+
+def _others(here: int, text: dict[str, Any]) -> Iterator[Entry]:
+    """The files of a manifest beside its result that are still in the private folder."""
+    controls = text.get("control_videos")
+    named = {f"control_{key}.mp4": about for key, about in controls.items()} if isinstance(controls, dict) else {}
+    for name, about in (named | {SHEET: text.get("sheet")}).items():
+        with suppress(ValidationError, ValueError):
+            file = _Output.model_validate(about)
+            entry = Entry(os.fsencode(name), bytes.fromhex(file.path_hex), file.size, file.sha256)
+            if components(entry.target) and "/" not in name and staged.same(here, entry.staged, entry):
+                yield entry
 
 
 def _sealed(root: int, job: int, run_id: str) -> Promise | None:
@@ -363,7 +377,8 @@ def _sealed(root: int, job: int, run_id: str) -> Promise | None:
             if not isinstance(result, Result) or (result.job, result.run_id) != (job, run_id):
                 continue
             if _is_there(root, here, result):
-                return _promise(result, version, versions[version], layout.manifest(result.output.target), data)
+                target = layout.manifest(result.output.target)
+                return _promise(result, version, versions[version], target, data, others=_others(here, result.text))
     return None
 
 

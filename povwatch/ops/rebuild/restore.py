@@ -11,7 +11,7 @@ from povwatch.core import layout
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.looks import Owner
 from povwatch.journal.anew import Restored
-from povwatch.media.info import Checked, VideoInfo
+from povwatch.media.info import Checked, Scored, VideoInfo
 from povwatch.ops.rebuild.plan import Fate
 from povwatch.results.manifest import SOURCE_FIELDS
 from povwatch.spec.holding import REBUILT
@@ -123,4 +123,14 @@ def _attempt(result: Result) -> Attempt:
         capabilities=capabilities,
         seconds=text.get("seconds", {}),
         gpu=text.get("gpu", {}),
+        scored=_scored(text),
     )
+
+
+def _scored(text: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores, as an attempt has them."""
+    scores, about = text.get("scores"), text.get("scores_about")
+    if not isinstance(scores, dict) or not isinstance(about, dict):
+        return {}
+    missing, details = about.get("missing") or {}, about.get("details") or {}
+    return Scored(scores, missing, details, about.get("frames") or 0).to_json()

@@ -7,9 +7,10 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from povwatch.core.job import BAD_ENDS, JobState
+from povwatch.core.scores import SCORES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 STAGE_WORDS = {
     "hooks": "hooks",
@@ -17,6 +18,7 @@ STAGE_WORDS = {
     "generate": "generating",
     "finish": "putting times and sound back",
     "check": "checking every frame",
+    "score": "scoring",
     "publish": "publishing",
     "lost": "attempts that came to nothing",
 }
@@ -77,6 +79,10 @@ class Line:
     """Bytes, on one GPU."""
     source: Picture = field(default_factory=Picture)
     result: Picture = field(default_factory=Picture)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """The scores of its result, by their names in core/scores.py."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Scores that have no number, with the word that says why."""
     output: str | None = None
     """Relative to outputs/."""
     damage: str = ""
@@ -195,6 +201,11 @@ class Report:
             for name in STAGE_WORDS
             if (found := [line.seconds[name] for line in self.lines if name in line.seconds])
         ]
+
+    @property
+    def scores(self) -> Sequence[str]:
+        """The names of the scores that any result has, or has a word for."""
+        return [name for name in SCORES if any(name in line.scores or name in line.missing for line in self.lines)]
 
     @property
     def seconds(self) -> dict[str, float]:

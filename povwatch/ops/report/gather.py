@@ -133,6 +133,8 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
         peak_memory=_peak(kept, uses),
         source=_source(source),
         result=_result(events),
+        scores=(scored := kept.get("scored") or {}).get("scores") or {},
+        missing=scored.get("missing") or {},
         output=one_line(job.output) if job.output else None,
         damage=damage,
         problem=_problem(job, damage),

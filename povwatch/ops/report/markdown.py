@@ -32,6 +32,14 @@ def as_markdown(report: Report) -> str:
         parts += ["## Where the time went", _stages(report)]
     if report.lines:
         parts += ["## Clips", _clips(report.lines)]
+    if report.scores:
+        rows = [
+            [text(line.clip), *(words.score(line, name) for name in report.scores)]
+            for line in report.lines
+            if line.scores or line.missing
+        ]
+        numbers = set(range(1, len(report.scores) + 1))
+        parts += ["## Scores", _table(["clip", *map(text, report.scores)], rows, right=numbers)]
     if report.left:
         parts.append(f"Left as they are, not started: {text(words.named(list(report.left)))}.")
     parts.append(words.closing(report))

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from povwatch.core.job import JobState
 from povwatch.core.local_time import local
+from povwatch.core.scores import SCORES
 from povwatch.ops.report import words
 from povwatch.ops.report.data import STAGE_WORDS, largest, middle, total
 
@@ -96,7 +97,19 @@ def as_html(report: Report) -> str:
         seconds=sum(sums.values()) or 1.0,
         timeline=timeline(report),
         label=_label,
+        scores=[SCORES[name] for name in report.scores],
+        scored=[line for line in lines if line.scores or line.missing],
+        worst={name: worst(report, name) for name in report.scores},
     )
+
+
+def worst(report: Report, name: str) -> list[int]:
+    """The jobs whose results have the worst number of a score; none if all have the same."""
+    numbers = {line.job: line.scores[name] for line in report.lines if name in line.scores}
+    if len(set(numbers.values())) < 2:  # noqa: PLR2004 - nothing to compare
+        return []
+    found = (min if SCORES[name].higher else max)(numbers.values())
+    return [job for job, number in numbers.items() if number == found]
 
 
 def _order(line: Line) -> tuple[int, float]:

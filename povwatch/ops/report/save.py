@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core.command import command
 from povwatch.core.errors import ConfigError, NotWritten
 from povwatch.core.machine_faults import Place, translated
+from povwatch.core.scores import SCORES
 from povwatch.core.sentences import joined
 from povwatch.ops.report import words
 from povwatch.ops.report.data import STAGE_WORDS, largest, total
@@ -137,7 +138,19 @@ def _object(line: Line) -> dict[str, Any]:
 def _flat_names() -> list[str]:
     first = ["job", "clip", "state", "attempts", "crashes", "engine", *MOMENTS, "arriving", "grace", "queued"]
     shape = [f"{name}_{end}" for name in ("frames", "rate", "width", "height", "duration") for end in ("in", "out")]
-    last = ["gpu", "gpu_seconds", "energy", "peak_memory", *shape, "output", "problem", "todo", "again", "damage"]
+    last = [
+        *SCORES,
+        "gpu",
+        "gpu_seconds",
+        "energy",
+        "peak_memory",
+        *shape,
+        "output",
+        "problem",
+        "todo",
+        "again",
+        "damage",
+    ]
     return [*first, *STAGE_WORDS, "took", *last]
 
 
@@ -145,7 +158,7 @@ def _flat(line: Line) -> dict[str, Any]:
     found = _object(line)
     pictures = {"in": found["source"], "out": found["result"]}
     shape = {f"{name}_{end}": picture[name] for end, picture in pictures.items() for name in picture}
-    whole = found | found["seconds"] | shape
+    whole = found | found["seconds"] | shape | found["missing"] | found["scores"]
     return {name: _safe(whole.get(name)) for name in _flat_names()}
 
 

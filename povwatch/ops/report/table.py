@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.markup import escape
 
 from povwatch.core.job import JobState
+from povwatch.core.scores import KEPT
 from povwatch.ops.report import words
 from povwatch.ops.report.data import largest, total
 
@@ -34,6 +35,8 @@ def table(report: Report) -> RenderableType:
         parts += [*_done(report), ""]
         if len(done) > ROWS_MAX:
             parts[-1:] = [f"... and {len(done) - ROWS_MAX} more: --report FILE.html has all of them.", ""]
+    if report.scores:
+        parts += [*_scores(report), ""]
     for title, lines in report.attention:
         if lines:
             parts += [*_attention(title, lines), ""]
@@ -64,6 +67,15 @@ def _done(report: Report) -> list[str]:
     rows.append(["all, or the most", *cells, ""])
     head, *lines, all_of_it = map(escape, _in_columns(rows))
     return [f"[bold]{head}[/bold]", *lines, f"[dim]{all_of_it}[/dim]"]
+
+
+def _scores(report: Report) -> list[str]:
+    """The scores of finished clips, a line each; those inside what is kept are in the other forms."""
+    names = [name for name in report.scores if not name.endswith(KEPT)]
+    done = [line for line in report.lines if line.state is JobState.DONE and (line.scores or line.missing)]
+    rows = [["scores", *names, ""], *([line.clip, *(words.score(line, n) for n in names), ""] for line in done)]
+    head, *lines = map(escape, _in_columns(rows[: ROWS_MAX + 1]))
+    return [f"[bold]{head}[/bold]", *lines]
 
 
 def _in_columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from povwatch.core import scores
 from povwatch.core.local_time import local
 from povwatch.core.units import spell_duration, spell_size
 
@@ -60,6 +61,11 @@ def rates(line: Line) -> str:
 def shapes(line: Line) -> str:
     """Pixels of input and output."""
     return change(_shape(line.source), _shape(line.result))
+
+
+def score(line: Line, name: str) -> str:
+    """A score's number, or the word in its place."""
+    return scores.shown(name, line.scores, line.missing)
 
 
 def state(line: Line) -> str:

@@ -52,10 +52,12 @@ def test_shipped_file_names_every_key():
 
 def test_paths_are_relative_to_the_file(load, tmp_path, monkeypatch):
     monkeypatch.chdir("/")
-    config = load('[paths]\ninputs = "in"\noutputs = "/elsewhere/out"\n[spec]\ntemplates = "mine"')
+    quality = '[quality]\nhands_model = "m.task"'
+    config = load(f'[paths]\ninputs = "in"\noutputs = "/elsewhere/out"\n[spec]\ntemplates = "mine"\n{quality}')
     assert config.paths.inputs == tmp_path / "in"
     assert config.paths.outputs == Path("/elsewhere/out")
     assert config.spec.templates == str(tmp_path / "mine")
+    assert config.quality.hands_model == str(tmp_path / "m.task")
     assert config.engine.python == tmp_path / "cosmos-transfer2.5/.venv/bin/python"
 
 

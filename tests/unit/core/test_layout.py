@@ -50,6 +50,12 @@ def test_name_is_cut_between_characters(text):
     assert all(base.decode() for base in layout.bases(name))
 
 
+def test_sheet_is_beside_the_result():
+    pattern = "{folder}/{stem}/{stem}_{kind}.mp4"
+    assert layout.sheet(pattern, b"d/a.mp4", b"a", "sheet") == b"d/a/a_sheet.jpg"
+    assert layout.sheet(pattern, b"d/a.mp4", b"a", "night_preview_sheet", 3) == b"d/a/a_night_preview_sheet_v3.jpg"
+
+
 @pytest.mark.parametrize(
     ("path", "version", "output"),
     [

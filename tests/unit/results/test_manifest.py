@@ -5,7 +5,7 @@ import json
 from povwatch import __version__
 from povwatch.attempt.attempt import Attempt
 from povwatch.core.job import Job, JobState
-from povwatch.media.info import Checked, VideoInfo
+from povwatch.media.info import Checked, Scored, VideoInfo
 from povwatch.publish import Entry
 from povwatch.results.manifest import PREVIEW_NOTE, SOURCE_FIELDS, manifest
 
@@ -35,7 +35,7 @@ CHECKED = Checked(
 )
 
 
-def made(drawn=None, **changes):
+def made(drawn=None, others=(), **changes):
     values = {
         "info": VideoInfo(complete=True, frames=12, sha256="50c3").to_json(),
         "spec": {"name": "caf", "seed": 3, "prompt": "Hände", "edge": {"control_weight": 1.0}},
@@ -47,7 +47,9 @@ def made(drawn=None, **changes):
     }
     attempt = Attempt(folder="/secret", **(values | changes))
     entry = Entry(b"final.mp4", b"d/caf/caf_aug_v2.mp4", 10, "c0de")
-    return manifest(JOB, attempt, attempt.spec, [entry], CHECKED, drawn=drawn, started_at=BEGIN, finished_at=END)
+    return manifest(
+        JOB, attempt, attempt.spec, [entry, *others], CHECKED, drawn=drawn, started_at=BEGIN, finished_at=END
+    )
 
 
 def test_holds_all_to_run_it_again():
@@ -64,6 +66,30 @@ def test_holds_all_to_run_it_again():
     assert (text["engine"]["name"], text["engine"]["kind"]) == ("cosmos", "cosmos")
     assert bytes.fromhex(text["source"]["base_hex"]) == JOB.base
     assert text["seconds"] == {"generate": 1.5}
+
+
+def test_scores_are_numbers_alone():
+    """The words of scores without a number, and what else is known, are beside them."""
+    scored = Scored({"blur_ssim": 0.9}, {"edge_f1": "no-control"}, {"blur_ssim": {"x": 1}}, 12).to_json()
+    text = json.loads(made(scored=scored))
+    assert text["scores"] == {"blur_ssim": 0.9}
+    assert text["scores_about"] == {
+        "frames": 12,
+        "missing": {"edge_f1": "no-control"},
+        "details": {"blur_ssim": {"x": 1}},
+    }
+    assert "scores" not in json.loads(made())
+
+
+def test_contact_sheet_is_described():
+    sheet = Entry(b"sheet.jpg", b"d/caf/caf_sheet_v2.jpg", 20, "5ee7")
+    text = json.loads(made(scored={"sheet": True}, others=[sheet]))
+    assert text["sheet"] == {
+        "file": "caf_sheet_v2.jpg",
+        "path_hex": sheet.target.hex(),
+        "sha256": "5ee7",
+        "size": 20,
+    }
 
 
 def test_describes_the_file_beside_it():

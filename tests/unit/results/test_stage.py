@@ -25,7 +25,7 @@ from povwatch.core.errors import DiskFull
 from povwatch.core.job import JobState, Waiting
 from povwatch.files import fs, private
 from povwatch.journal import open_reader
-from povwatch.media.errors import MediaError, NoProcess
+from povwatch.media.errors import MediaError, MediaTooSlow, NoProcess
 from povwatch.media.run import call
 from povwatch.ops.report.gather import gather
 from povwatch.ops.report.table import table
@@ -439,6 +439,64 @@ def test_failed_finishing_is_kept(here, monkeypatch, op):
     assert Attempt.from_json(here.job.artifact).unfinished == 3
     events = here.events
     assert (events.count("started"), events.count("finish-retry")) == (1, 2)
+
+
+def test_result_is_scored(here):
+    """The artifact is the clip itself: manifest and journal have its scores, and its sheet is beside it."""
+    here.generated()
+    here.settle()
+    assert here.job.state is JobState.DONE
+    (folder,) = {path.parent for path in here.outputs.rglob("a_preview.json")}
+    manifest = json.loads((folder / "a_preview.json").read_text())
+    assert manifest["scores"] == {
+        "edge_f1": 1.0,
+        "blur_ssim": 1.0,
+        "invented_motion": 0.0,
+        "lost_motion": 0.0,
+        "temporal_residual": 0.0,
+        "colour_drift": 0.0,
+    }
+    assert manifest["sheet"]["file"] == "a_preview_sheet.jpg"
+    assert (folder / "a_preview_sheet.jpg").read_bytes()[:2] == b"\xff\xd8"
+    assert Attempt.from_json(here.job.artifact).scored["scores"] == manifest["scores"]
+
+
+@pytest.mark.parametrize(
+    ("error", "word"), [(MediaError("score died of SIGSEGV."), "failed"), (MediaTooSlow("too slow."), "out-of-time")]
+)
+def test_failed_scores_cost_nothing(here, monkeypatch, error, word):
+    """The result is published without them; the manifest and the log say why."""
+
+    def fails(asked, given, **rest):
+        if asked == "score":
+            raise error
+        return call(asked, given, **rest)
+
+    monkeypatch.setattr(workpiece, "call", fails)
+    here.generated()
+    with capture_logs() as logs:
+        here.settle()
+    assert (here.job.state, here.fates) == (JobState.DONE, [])
+    (line,) = [line for line in logs if line["event"] == "scores-failed"]
+    assert (line["what"], line["problem"]) == ("scores and contact sheet", str(error))
+    (file,) = here.outputs.rglob("a_preview.json")
+    manifest = json.loads(file.read_text())
+    assert manifest["scores"] == {}
+    assert set(manifest["scores_about"]["missing"].values()) == {word}
+    assert "edge_f1" in manifest["scores_about"]["missing"]
+    assert "sheet" not in manifest
+
+
+def test_nothing_more_is_wanted(here, monkeypatch):
+    """Without scores and sheets, no child is started for them."""
+    asked = []
+    monkeypatch.setattr(workpiece, "call", lambda op, *rest, **also: asked.append(op) or call(op, *rest, **also))
+    monkeypatch.setattr(here.results, "_wanted", workpiece.Wanted())
+    here.generated()
+    here.settle()
+    assert here.job.state is JobState.DONE
+    assert "score" not in asked
+    assert not list(here.outputs.rglob("*.jpg"))
 
 
 def test_retry_ends_a_pause(here, monkeypatch):

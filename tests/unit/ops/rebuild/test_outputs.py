@@ -203,6 +203,33 @@ def test_sealed_result_is_a_promise_again(outputs, taken):
     assert publisher.publish(found.sealed).gone == ()
 
 
+def test_promise_of_several_files(outputs):
+    """Control videos and the contact sheet that are still in the private folder are promised, too."""
+    publisher = Publisher(outputs)
+    folder = publisher.staging.make(JOB.id, JOB.run_id)
+    for name in ("final.mp4", "control_edge.mp4", "sheet.jpg"):
+        (folder / name).write_bytes(RESULT)
+
+    def describe(entries):
+        other = {"sheet": entries[2], "edge": entries[1]}
+        files = {name: {"path_hex": e.target.hex(), "sha256": e.sha256, "size": e.size} for name, e in other.items()}
+        found = {"sheet": files["sheet"], "control_videos": {"edge": files["edge"]}}
+        return json.dumps(json.loads(text(entries[0].target)) | found).encode()
+
+    names = lambda _: [b"a/a_aug.mp4", b"a/a_aug_control_edge.mp4", b"a/a_sheet.jpg"]  # noqa: E731
+    files = [folder / name for name in ("final.mp4", "control_edge.mp4", "sheet.jpg")]
+    promise = publisher.seal(JOB.id, JOB.run_id, files, names=names, describe=describe)
+    (found,), _ = find_promises(outputs, (), hooks=True)
+    assert found.sealed == promise
+    (folder / "sheet.jpg").write_bytes(b"another")
+    (found,), _ = find_promises(outputs, (), hooks=True)
+    assert [entry.target for entry in found.sealed.entries] == [
+        b"a/a_aug.mp4",
+        b"a/a_aug_control_edge.mp4",
+        b"a/a_aug.json",
+    ]
+
+
 def test_half_visible_is_still_a_promise(outputs):
     publisher, promise = sealed(outputs)
     (outputs / "a").mkdir()

@@ -68,6 +68,17 @@ UNMEASURED = Report(
 )
 
 
+SCORED = Report(
+    [
+        done(1, scores={"edge_f1": 0.71, "invented_motion": 0.02}, missing={"temporal_residual": "too-short"}),
+        done(2, scores={"edge_f1": 0.31, "invented_motion": 0.4, "edge_f1_kept": 0.5}),
+        done(3),
+    ],
+    1.8e9,
+    "0",
+)
+
+
 class Page(HTMLParser):
     """Sees that what is opened is closed, and what is in the page."""
 
@@ -310,3 +321,27 @@ def test_unwritable_report_is_told_at_once(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["d.html", "f.csv", "file"]
     with pytest.raises(NotWritten, match="povwatch report"):
         save(ALL, tmp_path / "nowhere" / "r.html")
+
+
+def test_scores_in_every_form():
+    """A number, or the word in its place; nothing where a clip was not scored."""
+    rows = list(csv.DictReader(io.StringIO(as_csv(SCORED))))
+    assert [row["edge_f1"] for row in rows] == ["0.71", "0.31", ""]
+    assert [row["temporal_residual"] for row in rows] == ["too-short", "", ""]
+    assert json.loads(as_json(SCORED))["clips"][0]["scores"] == {"edge_f1": 0.71, "invented_motion": 0.02}
+    markdown = as_markdown(SCORED)
+    assert "| clip | edge\\_f1 | invented\\_motion | temporal\\_residual | edge\\_f1\\_kept |" in markdown
+    assert "| 0.710 | 0.020 | too-short |  |" in markdown
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(table(SCORED))
+    assert "0.710" in shown.getvalue()
+    assert "edge_f1_kept" not in shown.getvalue()
+    assert "too-short" in Page(as_html(SCORED)).text
+
+
+def test_worst_score_is_marked():
+    """By the direction of the score; not where there is nothing to compare."""
+    assert page.worst(SCORED, "edge_f1") == page.worst(SCORED, "invented_motion") == [2]
+    assert page.worst(SCORED, "edge_f1_kept") == []
+    assert as_html(SCORED).count('class="number worst"') == 2
+    assert "Scores" not in Page(as_html(ALL)).text
