@@ -161,7 +161,7 @@ def hands(model: str) -> Iterator[Metric]:
     """
     try:
         import mediapipe as mp  # noqa: PLC0415 - an extra
-    except ImportError:
+    except (ImportError, OSError):  # it is not there, or a library that it loads is not
         yield NoHands(Missing.NOT_INSTALLED)
         return
     try:
