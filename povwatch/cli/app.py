@@ -53,6 +53,7 @@ VERBS = {
     "rebuild": "rebuild",
     "schema": "specs",
     "report": "report",
+    "notify": "notify",
 }
 """Each verb, and its module, which is imported only when the verb is used: `povwatch status` is typed often."""
 

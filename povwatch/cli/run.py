@@ -29,6 +29,7 @@ from povwatch.core.units import spell_duration
 from povwatch.daemon.drain import NOT_DONE, summarise
 from povwatch.daemon.loop import Daemon
 from povwatch.journal import open_reader
+from povwatch.notifications.process import refuse_unusable
 from povwatch.ops.report import save
 from povwatch.ops.report.gather import gather
 from povwatch.service import log
@@ -70,6 +71,7 @@ def run(
     if not once:
         log.configure(verbose=verbose)
         _say_zone(context)
+        refuse_unusable(config)
         Daemon(config).run()
         return
     save.check(files or ())
@@ -77,6 +79,7 @@ def run(
     display = BatchDisplay() if BatchDisplay.fits() else None
     log.configure(display, verbose=verbose)
     _say_zone(context)
+    refuse_unusable(config)
     with display or nullcontext():
         outcome = Daemon(config, once=True, scope=scope, display=display).run()
     log.configure(verbose=verbose)

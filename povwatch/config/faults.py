@@ -27,6 +27,7 @@ NO_SETTINGS = frozenset(
         "POVWATCH_CALLED",
         "POVWATCH_COMMAND",
         "POVWATCH_CONFIG",
+        "POVWATCH_NOTIFIER",
         "POVWATCH_PYTHON",
         "POVWATCH_TEST_ALL",
         "POVWATCH_TRACEBACK",
@@ -49,6 +50,9 @@ WANTED = {
     "too": "needs at least one entry",
 }
 """The first word of pydantic's error type, and what the setting accepts."""
+
+SECRET = frozenset({"url"})
+"""Settings whose value no message shows."""
 
 LIMITS = {"ge": "{:g} or more", "gt": "more than {:g}", "le": "{:g} or less", "lt": "less than {:g}"}
 
@@ -74,10 +78,12 @@ def explain(error: ValidationError, model: type[BaseModel], file: Path | None, s
         loc = fault["loc"][:-2] if fault["loc"][-1] == "[key]" else fault["loc"]
         where = tuple(str(part) for part in loc if not _UNION.fullmatch(str(part)))
         message, rest = _describe_fault(fault, where, model)
+        if where and where[-1] in SECRET and fault["type"] != "extra_forbidden":
+            rest = "."
         faults.setdefault(where, []).append(message)
         found.setdefault(where, rest)
     return "\n".join(
-        f"{_place(list(where), file, shown)}: {_key(where)}{_either(messages)}{found[where]}"
+        f"{place(list(where), file, shown)}: {_key(where)}{_either(messages)}{found[where]}"
         for where, messages in faults.items()
     )
 
@@ -142,7 +148,8 @@ def _describe_fault(  # noqa: PLR0911 - one for each kind of fault
             return f": has to be {words.format(context[limit])}", f", not {value!r}."
     if kind == "missing":
         return " is missing", "."
-    if kind == "tuple_type" and keys_of(model, where):
+    entry = kind.startswith("model") and where[-1].isdecimal()
+    if entry or (kind == "tuple_type" and keys_of(model, where)):
         return f": write [[{where[0]}]] on a line of its own, once for each, and its settings below it", "."
     if kind.startswith("model") or (kind.startswith("dict") and len(where) == 1):
         return f": has to be a section: write [{where[0]}] on a line of its own, and its settings below it", "."
@@ -163,7 +170,7 @@ def _key(where: tuple[str, ...]) -> str:
     return ".".join(names) + numbers
 
 
-def _place(where: list[str], file: Path | None, shown: str) -> str:
+def place(where: list[str], file: Path | None, shown: str) -> str:
     """The environment variable, or the line of the file, that a setting comes from."""
     for length in range(len(where), 0, -1):
         variable = f"{PREFIX}{'__'.join(where[:length]).upper()}"

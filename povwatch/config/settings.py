@@ -28,6 +28,7 @@ from pydantic_settings import (
 
 from povwatch.config.faults import PREFIX, suggestion
 from povwatch.config.hooks import Hook
+from povwatch.config.notify import Notify
 from povwatch.core import kept_file
 from povwatch.core.cosmos import Control
 from povwatch.core.hours import parse as parse_hours
@@ -290,6 +291,7 @@ class Config(BaseSettings):
     quality: Quality = Field(default_factory=Quality)
     disk: Disk = Field(default_factory=Disk)
     hooks: tuple[Hook, ...] = ()
+    notify: tuple[Notify, ...] = ()
     _origin: str = PrivateAttr("config.toml")
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 

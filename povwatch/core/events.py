@@ -237,6 +237,22 @@ SENTENCES: dict[str, tuple[int, str]] = {
         "{clip}: hook {hook} changed its copy of the clip ({{video}}). The clip itself is as it was; have it write to {{outdir}} instead",
     ),
     "hook-flood": (INFO, "{clip}: hook {hook} printed too much: {lines} line(s) of it were left out here"),
+    # -- notifications
+    "notified": (INFO, "told {service}: {title}"),
+    "notify-failed": (WARNING, "{service} could not be told: {problem} Next try {at}; clips go on"),
+    "notify-dropped": (WARNING, "{count} notification(s) could not be sent for two days, and are dropped"),
+    "notify-full": (
+        WARNING,
+        "{folder} has no room for more notifications ({kind}): they are only counted. Is what sends them running (povwatch notify --test)?",
+    ),
+    "notify-unwritten": (WARNING, "a notification ({kind}) cannot be left in {folder}: {problem}. Clips go on"),
+    "notify-unsaved": (
+        WARNING,
+        "{folder} cannot be written: {problem}. What was sent is remembered until the sender ends, and may be sent again then",
+    ),
+    "notify-unavailable": (WARNING, "notifications are not sent: {problem} Next try {at}; clips go on"),
+    "notify-unchecked": (WARNING, "the [[notify]] entries could not be checked: {problem}. Clips go on"),
+    "notify-idle": (INFO, "{origin} has no [[notify]]: there is nobody to tell"),
     # -- --once
     "summary": (INFO, "{text}"),
 }

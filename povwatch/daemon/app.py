@@ -27,6 +27,9 @@ from povwatch.grace.stage import GraceStage
 from povwatch.hooks.runner import HookRunner
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
+from povwatch.notifications.process import SenderProcess, by_unit
+from povwatch.notifications.spool import Spool as NoticeSpool
+from povwatch.notifications.watch import Notifications
 from povwatch.ops.rebuild.outputs import refuse_lost_journal
 from povwatch.publish import Publisher
 from povwatch.publish.outputs_watch import OutputsWatch
@@ -202,6 +205,16 @@ class App:
             outputs_watch=self.outputs_watch,
             hooks=self.hooks,
         )
+        notices = NoticeSpool(config.paths.state)
+        self.notifications = Notifications(
+            config,
+            store=self.store,
+            blockers=self.blockers,
+            arrivals=self.arrival,
+            workers=self.pool,
+            spool=notices,
+            sender=SenderProcess(config, self.clock, notices) if config.notify and not by_unit() else None,
+        )
         self.parts: dict[str, JobListener] = {
             "folder monitor": self.folder_monitor,
             "arrival": self.arrival,
@@ -209,8 +222,9 @@ class App:
             "hooks": self.hooks,
             "run": self.run,
             "results": self.results,
+            "notifications": self.notifications,
         }
-        """What takes turns, in that order, by the name that people read: the stages, and two that own no state."""
+        """What takes turns, in that order, by the name that people read: the stages, and three that own no state."""
         self.store.listeners = tuple(self.parts.values())
         self.spool = Spool(config.paths.state)
 

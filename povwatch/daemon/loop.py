@@ -175,6 +175,7 @@ class Daemon:
         app.spool.prepare()
         app.spool.sweep(app.clock.wall())
         app.root.keep()
+        app.notifications.start()
         self._starts = {
             "recovery": lambda: recover(app.store, app.mishaps),
             "sweep": lambda: sweep(app.store, app.publisher.staging),
@@ -278,6 +279,7 @@ class Daemon:
             ("closing of the workers", app.run.close),
             ("closing of the prompt checks", app.prompt_checks.close),
             *([("summary", self._sum_up)] if self._drained else []),
+            ("end of the notifications", lambda: app.notifications.stop(flush=self._once and self._stop is None)),
             ("last facts", self._facts.close),
             ("last error files", app.error_files.save),
             ("closing of inputs/", app.arrival.close),

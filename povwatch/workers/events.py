@@ -18,6 +18,9 @@ Loss = errors.Transient
 
 BLOCKED = "blocked"
 
+STALLED = "stalled"
+"""The kind of loss of a worker that was killed because it hung."""
+
 # -- the engine --------------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +139,13 @@ def job_error(failure_kind: str, message: str, todo: str) -> errors.PovwatchErro
 def failure_kind_of(error: errors.PovwatchError) -> str:
     """The kind of failure for an error; see port.FailureKind."""
     return next((kind for kind, cause in _ERRORS.items() if isinstance(error, cause)), "error")
+
+
+def loss_of(error: Loss) -> str:
+    """The kind of a worker's loss, for counters: died, stalled, or what befell its GPU or its machine."""
+    if isinstance(error, errors.WorkerStalled):
+        return STALLED
+    return "died" if isinstance(error, errors.WorkerDied) else failure_kind_of(error)
 
 
 def noted(said: dict[str, Any]) -> list[str]:

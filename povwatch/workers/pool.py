@@ -93,6 +93,8 @@ class WorkerPool:
         self.workers: list[Worker] = []
         self.blocker: Blocker | None = None
         """Why no worker has the engine loaded; None if one has it, or if it is being loaded."""
+        self.lost: Counter[str] = Counter()
+        """How many workers were lost since the start, by kind (events.loss_of), or could not load (`load-failed`)."""
         self._started = False
         """Whether workers were started. Until then, the machine cannot run the engine."""
         self._load_bytes = 0
@@ -228,9 +230,11 @@ class WorkerPool:
                 say("engine-ready", engine=self.engine_kind, took=took, worker=worker.number, where=where)
                 self._log_abilities(event.capabilities)
             case events.EngineUnavailable():
+                self.lost["load-failed"] += 1
                 worker.log_last_lines(event.failure_kind)
                 self._unavailable(worker, event.failure_kind, joined(event.message, event.todo), event.retry_at)
             case events.WorkerLost():
+                self.lost[events.loss_of(event.error)] += 1
                 worker.log_last_lines()
                 say("worker-lost", problem=str(event.error), worker=worker.number, where=self._where(worker))
                 if worker.active is None:

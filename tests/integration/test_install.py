@@ -59,6 +59,7 @@ def test_files_go_where_systemd_looks(source, tmp_path):
     for path, mode in {
         "etc/systemd/system/povwatch.service": 0o644,
         "etc/systemd/system/povwatch-gpu.service": 0o644,
+        "etc/systemd/system/povwatch-notify.service": 0o644,
         "etc/systemd/system/povwatch-prefetch@.service": 0o644,
         "etc/sysusers.d/povwatch.conf": 0o644,
         "etc/tmpfiles.d/povwatch.conf": 0o644,
@@ -329,6 +330,8 @@ def test_first_installation_starts_it(machine):
         found = (machine.at / folder).stat()
         assert stat.S_IMODE(found.st_mode) == mode, folder
         assert found.st_gid == int(groups["povwatch"][2])
+    spool = (machine.at / "var/lib/povwatch/notify").stat()
+    assert (stat.S_IMODE(spool.st_mode), spool.st_gid) == (0o2770, int(groups["povwatch-notify"][2]))
 
 
 def test_restart_only_for_something_new(machine):

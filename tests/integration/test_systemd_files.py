@@ -10,9 +10,14 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[2] / "systemd"
 
 
-UNITS = ["povwatch-gpu.service", "povwatch-prefetch@.service", "povwatch.service"]
+UNITS = ["povwatch-gpu.service", "povwatch-notify.service", "povwatch-prefetch@.service", "povwatch.service"]
 
-EXPOSED = {"povwatch.service": 10, "povwatch-prefetch@.service": 11, "povwatch-gpu.service": 24}
+EXPOSED = {
+    "povwatch.service": 10,
+    "povwatch-notify.service": 11,
+    "povwatch-prefetch@.service": 11,
+    "povwatch-gpu.service": 24,
+}
 """What systemd-analyze security may find at most, in tenths. A unit with a network cannot have less than 11, nor one of
 root that loads modules much less than 24."""
 
@@ -102,7 +107,7 @@ def test_accounts_own_the_folders(tmp_path):
             continue  # systemd before 256
         assert result.returncode == 0, result.stderr
     groups = [line.split(":")[0] for line in (tmp_path / "etc/group").read_text().splitlines()]
-    assert sorted(groups) == ["povwatch", "render", "video"]
+    assert sorted(groups) == ["povwatch", "povwatch-notify", "render", "video"]
 
 
 def test_named_accounts_are_created(unit):
@@ -166,3 +171,21 @@ def test_service_fetches_nothing(unit):
     (home,) = [word for word in every("Environment") if word.startswith("HF_HOME=")]
     assert f"Environment={home}\n" in prefetch
     assert "HF_HUB_OFFLINE" not in prefetch
+
+
+def test_notify_unit_sees_the_spool_alone():
+    """The unit with a network gets the spool of the daemon's state, and it is told who sends."""
+    notify = (FOLDER / "povwatch-notify.service").read_text()
+    (spool,) = [words for words in lines("povwatch.tmpfiles.conf") if words[1] == "/var/lib/povwatch/notify"]
+    assert spool[2:5] == ["2770", "povwatch", "povwatch-notify"]
+    for line in (
+        "TemporaryFileSystem=/var/lib/povwatch:ro",
+        "BindPaths=/var/lib/povwatch/notify",
+        "InaccessiblePaths=-/srv/povwatch -/var/cache/povwatch",
+        "User=povwatch-notify",
+        "RestartPreventExitStatus=2",
+    ):
+        assert f"\n{line}\n" in notify
+    assert "PrivateNetwork" not in notify
+    assert "POVWATCH_NOTIFIER=unit" in every("Environment")
+    assert "povwatch-notify.service" in every("Wants")

@@ -71,7 +71,7 @@ class Daemon:
 
         Args:
             folder: created if it is missing, with inputs/ and outputs/ in it.
-            sections: override `SHORT`, as in `grace={"period": "1h"}`; and `hooks`, a list.
+            sections: override `SHORT`, as in `grace={"period": "1h"}`; and `hooks` and `notify`, lists.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -92,13 +92,20 @@ class Daemon:
         self._said: dict[int, Log] = {}
         self.configure(**sections)
 
-    def configure(self, *, hooks: Sequence[Mapping[str, Any]] = (), **sections: Mapping[str, Any]) -> None:
-        """Rewrite config.toml: `SHORT`, then these sections, and a [[hooks]] for each hook."""
+    def configure(
+        self,
+        *,
+        hooks: Sequence[Mapping[str, Any]] = (),
+        notify: Sequence[Mapping[str, Any]] = (),
+        **sections: Mapping[str, Any],
+    ) -> None:
+        """Rewrite config.toml: `SHORT`, then these sections, and a [[hooks]] or [[notify]] for each hook or service."""
         merged = {name: dict(keys) for name, keys in SHORT.items()}
         for name, keys in sections.items():
             merged.setdefault(name, {}).update(keys)
         text = "".join(f"[{name}]\n{_toml(keys)}\n" for name, keys in merged.items())
         text += "".join(f"[[hooks]]\n{_toml(hook)}\n" for hook in hooks)
+        text += "".join(f"[[notify]]\n{_toml(one)}\n" for one in notify)
         (self.folder / "config.toml").write_text(text)
 
     # -- its life

@@ -163,7 +163,9 @@ class Service(Machine):
 
     def _follow(self) -> None:
         """From now on read the journal; what was said before is read too."""
-        units = [f"--unit={name}" for name in ("povwatch", "povwatch-gpu", "povwatch-prefetch@diffusers")]
+        units = [
+            f"--unit={name}" for name in ("povwatch", "povwatch-gpu", "povwatch-notify", "povwatch-prefetch@diffusers")
+        ]
         command = ["journalctl", "--follow", "--lines=all", "--output=json", *units]
         with (self.folder / "journal").open("wb") as to:
             self._follower = subprocess.Popen([*self.enter(), *command], stdin=subprocess.DEVNULL, stdout=to)

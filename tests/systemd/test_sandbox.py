@@ -6,7 +6,7 @@ import json
 
 import pytest
 from support.clips import make_clip
-from support.systemd_service import INPUTS, TOYS
+from support.systemd_service import INPUTS, SHORT, TOYS
 
 pytestmark = pytest.mark.timeout(300)  # the first test boots the machine
 
@@ -16,7 +16,8 @@ PLAIN = {"full", "null", "random", "tty", "urandom", "zero"}
 
 
 @pytest.mark.parametrize(
-    ("unit", "most"), [("povwatch", 1.0), ("povwatch-prefetch@cosmos", 1.1), ("povwatch-gpu", 2.4)]
+    ("unit", "most"),
+    [("povwatch", 1.0), ("povwatch-notify", 1.1), ("povwatch-prefetch@cosmos", 1.1), ("povwatch-gpu", 2.4)],
 )
 def test_systemd_finds_little_exposed(machine, unit, most):
     """A unit with a network cannot have less than 1.1, nor root with modules than 2.4."""
@@ -26,7 +27,8 @@ def test_systemd_finds_little_exposed(machine, unit, most):
 
 def test_systemd_finds_no_fault(machine):
     """systemd-analyze verify finds no fault with the units where they are installed."""
-    units = [f"/etc/systemd/system/{name}.service" for name in ("povwatch", "povwatch-gpu", "povwatch-prefetch@")]
+    names = ("povwatch", "povwatch-gpu", "povwatch-notify", "povwatch-prefetch@")
+    units = [f"/etc/systemd/system/{name}.service" for name in names]
     done = machine.run("systemd-analyze", "verify", "--man=no", *units)
     assert (done.stdout, done.stderr) == ("", "")
 
@@ -75,6 +77,47 @@ with socket.create_server(("127.0.0.1", 0)) as server:
     print(server.getsockname()[1], flush=True)
     sys.stdin.read()
 """
+
+
+RECEIVER = """
+import http.server, sys, threading
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        print(self.rfile.read(int(self.headers["Content-Length"])).decode(), flush=True)
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+    print(server.server_address[1], flush=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sys.stdin.read()
+"""
+
+
+def test_notifications_leave_by_another_unit(machine):
+    """What the daemon leaves is sent by povwatch-notify, whose URL it cannot read, and which reads nothing else."""
+    receiver = machine.start("/opt/povwatch/.venv/bin/python", "-c", RECEIVER)
+    try:
+        port = receiver.stdout.readline().strip()
+        secret = machine.at("/etc/povwatch/notify")
+        secret.write_text(f"json://user:geheim@127.0.0.1:{port}/\n")
+        machine.run("chown", "root:povwatch-notify", "/etc/povwatch/notify")
+        machine.run("chmod", "640", "/etc/povwatch/notify")
+        machine.settle("waits", config=f'{SHORT}[[notify]]\nurl = "@/etc/povwatch/notify"\n')
+        pid = machine.run("systemctl", "show", "--value", "--property=MainPID", "povwatch-notify").stdout.strip()
+        seen = machine.at(f"/proc/{pid}/root")
+        assert [path.name for path in (seen / "var/lib/povwatch").iterdir()] == ["notify"]
+        machine.let_go()
+        machine.clip("told.mp4")
+        machine.wait_for("done", video="told.mp4")
+        machine.run("systemctl", "stop", "povwatch")  # what waits to be grouped is sent before the end
+        message = json.loads(receiver.stdout.readline())
+        assert "- told.mp4: told/told_preview.mp4" in message["message"]
+        assert list(machine.at("/var/lib/povwatch/notify").glob("*.notice")) == []
+        assert "geheim" not in machine.run("journalctl", "--output=json").stdout
+    finally:
+        receiver.communicate()
 
 
 def test_service_starts_without_a_gpu(machine):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import runpy
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from povwatch.cli.app import VERBS
 from povwatch.config.hooks import PLACEHOLDERS, Hook
+from povwatch.config.notify import KINDS, Notify
 from povwatch.config.settings import Config
 from povwatch.core.job import JobState, drawing
 
@@ -35,16 +38,34 @@ def test_config_toml_has_every_default() -> None:
     """config.toml has every setting, with its default."""
     written = tomllib.loads((ROOT / "config.toml").read_text())
     assert {name: set(section) for name, section in written.items()} == {
-        name: set(field.annotation.model_fields) for name, field in Config.model_fields.items() if name != "hooks"
+        name: set(field.annotation.model_fields)
+        for name, field in Config.model_fields.items()
+        if name not in {"hooks", "notify"}
     }
     for name, section in written.items():
         assert Config(**{name: section}) == Config(), name
 
 
+def example(section: str) -> dict[str, Any]:
+    """The example of a list of tables in config.toml: the lines of comment from its header on."""
+    _, _, text = (ROOT / "config.toml").read_text().partition(f"# [[{section}]]")
+    lines = itertools.takewhile(lambda line: line.startswith("# "), text.splitlines()[1:])
+    return tomllib.loads("\n".join([f"[[{section}]]", *(line.removeprefix("# ") for line in lines)]))
+
+
+def test_shown_notify_has_every_setting() -> None:
+    """The [[notify]] that config.toml shows has every setting and every kind, and docs/monitoring.md explains them."""
+    shown = example("notify")
+    (one,) = Config(**shown).notify
+    assert set(shown["notify"][0]) == set(Notify.model_fields)
+    assert one.on == KINDS
+    documented = (ROOT / "docs/monitoring.md").read_text()
+    assert [kind for kind in KINDS if f"`{kind}`" not in documented] == []
+
+
 def test_shown_hook_has_every_setting() -> None:
     """The hook that config.toml shows has every setting, and docs/hooks.md explains them."""
-    _, _, text = (ROOT / "config.toml").read_text().partition("# [[hooks]]")
-    shown = tomllib.loads("[[hooks]]" + re.sub(r"^# ", "", text, flags=re.MULTILINE))
+    shown = example("hooks")
     (hook,) = Config(**shown).hooks
     assert set(shown["hooks"][0]) == set(Hook.model_fields)
     documented = (ROOT / "docs/hooks.md").read_text()

@@ -30,6 +30,7 @@ PURE = [
     ),
     "core/sentences.py",
     *("core/command.py", "spec/holding.py", "ops/rebuild/plan.py", "publish/promise.py"),
+    "notifications/digest.py",
     *("files/names.py", "arrival/settle.py", "workers/states.py", "engines/devices.py", "gpu/headroom.py"),
     *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/first.py", "spec/variables.py"),
     *("spec/placeholders.py", "spec/choices.py", "media/turn.py", "cli/rows.py"),
@@ -51,6 +52,7 @@ ONLY = {
         *("process/start.py", "process/child.py", "process/reaper.py"),
         *("engines/choice.py", "engines/upstream/downloads.py", "cli/doctor.py"),
     },
+    "apprise": {"notifications/services.py"},
     "httpx2": {"models/hub.py"},
     "huggingface_hub": {"models/hub.py", "engines/transfer/weights.py"},
 }
@@ -92,7 +94,7 @@ FLOORS = [
     ["hooks"],
     ["queue"],
     ["arrival", "grace", "run", "results"],
-    ["ops"],
+    ["ops", "notifications"],
     ["daemon"],
     ["cli"],
 ]

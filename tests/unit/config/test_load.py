@@ -43,8 +43,8 @@ def test_shipped_file_names_every_key():
     text = SHIPPED.read_text()
     named = tomllib.loads(text)
     for section, field in Config.model_fields.items():
-        if section == "hooks":
-            continue  # there are none by default; test_documents.py looks at the one that is shown
+        if section in {"hooks", "notify"}:
+            continue  # there are none by default; test_documents.py looks at those that are shown
         assert set(named[section]) == set(field.annotation.model_fields), section
     keys = [line for line in text.splitlines() if " = " in line and not line.startswith("#")]
     assert [line for line in keys if "#" not in line] == ['source_to = "{folder}/.done/{name}"']
@@ -103,6 +103,19 @@ def test_engines_have_a_kind_or_a_class(load, kind):
         ),
         ("[[hooks]]\nname = 'a'\nargv = ['x']", "line 1: hooks.when, entry 1 is missing."),
         ("[[hooks]]\ntimout = '1m'", "line 2: hooks.timout, entry 1 is no setting; did you mean 'timeout'?"),
+        (
+            "[[notify]]\nurl = 'geheim'",
+            "line 2: notify.url, entry 1: is no URL of Apprise: write it as service://..., as https://appriseit.com",
+        ),
+        (
+            "[[notify]]\nurl = 'x://y'\n[[notify]]\nurl = ['json://geheim']",
+            "line 4: notify.url, entry 2: has to be text",
+        ),
+        ('[[notify]]\nurl = "json://geheim\\n"', "has a control character in it: write it on one line."),
+        ("[[notify]]\nurl = 'json://x'\non = ['faild']", "notify.on, entry 1, entry 1: has to be 'done', 'failed', "),
+        ("[[notify]]\nulr = 'json://geheim'", "notify.ulr, entry 1 is no setting; did you mean 'url'?"),
+        ("notify = ['json://geheim']", "notify, entry 1: write [[notify]] on a line of its own"),
+        ("notify = 'json://geheim'", "notify: write [[notify]] on a line of its own"),
         ("[hooks]\nname = 'a'", "line 1: hooks: write [[hooks]] on a line of its own"),
         ("[[hooks]]\nname = 'a'\nwhen = 'after'\nargv = []", "hooks.argv, entry 1: needs at least one entry"),
         ("[[hooks]]\nname = 'a'\nwhen = 'after'\nargv = ['{viedo}']", "{viedo} is unknown, known are {video}, "),
@@ -178,6 +191,7 @@ def test_wrong_setting_names_its_place(load, tmp_path, text, says):
     assert says in str(caught.value)
     assert str(tmp_path / "config.toml") in str(caught.value)
     assert "Input should" not in str(caught.value)
+    assert "geheim" not in str(caught.value)  # of a URL that may hold a password
 
 
 def test_all_faults_are_told_at_once(load):

@@ -1,0 +1,174 @@
+"""The daemon's side of the process that sends notices, and the check of the [[notify]] entries at its start.
+
+Under systemd the daemon has no network. There povwatch-notify.service sends, and POVWATCH_NOTIFIER=unit says so.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from povwatch.config.faults import place
+from povwatch.core.errors import ConfigError
+from povwatch.core.events import say
+from povwatch.core.machine_faults import Place, blamed
+from povwatch.core.retry import backoff
+from povwatch.notifications.services import INSTALL
+from povwatch.notifications.targets import entries
+from povwatch.process.child import Child
+from povwatch.process.output import Lines
+from povwatch.process.start import child_environment, describe_end
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from povwatch.config.settings import Config
+    from povwatch.core.clock import Clock
+    from povwatch.notifications.spool import Spool
+
+VARIABLE = "POVWATCH_NOTIFIER"
+"""The variable of the daemon's environment that says who sends: `unit`, or the daemon's own child if it is not set."""
+
+CHECK_PATIENCE = 30.0
+"""Seconds for the check of the entries, in which no network is used."""
+
+FLUSH_PATIENCE = 15.0
+"""Seconds that --once waits at its end for the last messages."""
+
+BUSY_PAUSE = 60.0
+"""Seconds until it is started again if another process sends the notices."""
+
+
+def by_unit() -> bool:
+    """Whether a unit of its own sends the notices."""
+    return os.environ.get(VARIABLE) == "unit"
+
+
+def refuse_unusable(config: Config) -> None:
+    """Check the [[notify]] entries in a child, since the daemon does not import Apprise.
+
+    Raises:
+        ConfigError: an entry cannot be used, or Apprise is not installed.
+    """
+    if not config.notify:
+        return
+    try:
+        answer = _checked(config)
+    except OSError as error:
+        known = blamed(error, Place.PROCESS, "the check of [[notify]]")
+        say("notify-unchecked", problem=known.what if known else str(error))
+        return
+    if answer is None:
+        say("notify-unchecked", problem="the process that checks them ended, or took too long")
+        return
+    if answer.get("missing"):
+        raise ConfigError(f"{config.origin}: [[notify]] needs Apprise, and it is not installed.", INSTALL)
+    raise_refused(config, [one for one in answer["refused"] if not (one[2] and by_unit())])
+
+
+def raise_refused(config: Config, refused: Sequence[tuple[int, str, bool]]) -> None:
+    """Raise for entries (number, reason, and whether a file cannot be read) that cannot be used.
+
+    Raises:
+        ConfigError: there is one; it names the file, the line and the entry, and shows no URL.
+    """
+    file = Path(config.origin)
+    lines = [
+        f"{place(['notify', str(entry - 1), 'url'], file if file.is_file() else None, config.origin)}: "
+        f"notify.url, entry {entry}: {why}."
+        for entry, why, _ in refused
+    ]
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def _checked(config: Config) -> dict[str, Any] | None:
+    deadline = time.monotonic() + CHECK_PATIENCE
+    with closing(_started(config, check=True)) as child:
+        while child.answering and (left := deadline - time.monotonic()) > 0:
+            answers, _ = child.listen(left)
+            if answers:
+                return answers[0]
+    return None
+
+
+def _started(config: Config, *, check: bool) -> Child:
+    child = Child.start([sys.executable, "-I", "-m", "povwatch.notifications.child"], env=child_environment())
+    child.send({"check": check, "state": str(config.paths.state), "entries": entries(config.notify)})
+    return child
+
+
+class SenderProcess:
+    """Keeps a child that sends the notices. It is started when it is first needed, and again if it ends."""
+
+    def __init__(self, config: Config, clock: Clock, spool: Spool) -> None:
+        self._config = config
+        self._clock = clock
+        self._spool = spool
+        self._child: Child | None = None
+        self._printed = Lines(longest=4000, kept=1)
+        self._failures = 0
+        self._start_at = 0.0
+
+    def tick(self, now: float) -> None:
+        """Log what it says, and start it if there is none. `now` is on the boot clock."""
+        if self._child is not None:
+            self._listen(self._child, 0.0)
+        elif now >= self._start_at and self._spool.names():
+            self._start()
+
+    def stop(self, *, flush: bool) -> None:
+        """End it.
+
+        Args:
+            flush: let it send first what still waits, for some seconds at most: no daemon follows this one.
+        """
+        child, self._child = self._child, None
+        if child is None:
+            return
+        with closing(child):
+            child.send({"flush": flush})
+            deadline = self._clock.boot() + (FLUSH_PATIENCE if flush else 1.0)
+            while child.open and (left := deadline - self._clock.boot()) > 0:
+                self._hear(child, left)
+
+    def _start(self) -> None:
+        try:
+            self._child = _started(self._config, check=False)
+        except OSError as error:
+            known = blamed(error, Place.PROCESS, "the process that sends notifications")
+            self._failed(known.what if known else f"no process could be started: {error}.")
+
+    def _listen(self, child: Child, seconds: float) -> None:
+        self._hear(child, seconds)
+        if child.open or self._child is None:
+            return
+        status = child.wait()
+        child.close()
+        self._child = None
+        self._printed.end()
+        last = f" Its last words: {self._printed.tail[-1]}" if self._printed.tail else ""
+        self._failed(f"the process that sends them {describe_end(status)}.{last}")
+
+    def _hear(self, child: Child, seconds: float) -> None:
+        answers, output = child.listen(seconds)
+        self._printed.take(output)
+        for answer in answers:
+            if "said" in answer:
+                event, fields = answer["said"]
+                say(event, **fields)
+                self._failures = 0
+            elif answer.get("busy") and self._child is not None:
+                self._child.close()
+                self._child = None
+                self._start_at = self._clock.boot() + BUSY_PAUSE
+                return
+
+    def _failed(self, problem: str) -> None:
+        self._failures += 1
+        self._start_at = self._clock.boot() + backoff(self._failures + 4)
+        say("notify-unavailable", problem=problem, at=self._clock.spell(self._start_at))
