@@ -48,6 +48,8 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
         changes["spec"] = config.spec.model_copy(update={"templates": str(here / config.spec.templates)})
     if config.quality.hands_model:
         changes["quality"] = config.quality.model_copy(update={"hands_model": str(here / config.quality.hands_model)})
+    if config.metrics.textfile:
+        changes["metrics"] = config.metrics.model_copy(update={"textfile": str(here / config.metrics.textfile)})
     if grace is not None:
         try:
             changes["grace"] = config.grace.model_copy(update={"period": parse_duration(grace)})

@@ -272,6 +272,21 @@ class Disk(Section):
     """Bytes. With less free space no clip starts, and no result is finished."""
 
 
+def _prom(value: str) -> str:
+    if value and not value.endswith(".prom"):
+        raise ValueError(f"{value!r} has to end in .prom: node_exporter reads no other file")
+    return value
+
+
+class Metrics(Section):
+    """Where the metrics are published; nowhere by default."""
+
+    textfile: Annotated[str, AfterValidator(_prom)] = ""
+    """A file for node_exporter's textfile collector; empty for none."""
+    port: int = Field(0, ge=0, le=65535)
+    """A port of 127.0.0.1 at which Prometheus may ask; 0 for none."""
+
+
 class Config(BaseSettings):
     """The whole configuration."""
 
@@ -290,6 +305,7 @@ class Config(BaseSettings):
     publish: Publish = Field(default_factory=Publish)
     quality: Quality = Field(default_factory=Quality)
     disk: Disk = Field(default_factory=Disk)
+    metrics: Metrics = Field(default_factory=Metrics)
     hooks: tuple[Hook, ...] = ()
     notify: tuple[Notify, ...] = ()
     _origin: str = PrivateAttr("config.toml")

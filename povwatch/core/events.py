@@ -253,6 +253,16 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "notify-unavailable": (WARNING, "notifications are not sent: {problem} Next try {at}; clips go on"),
     "notify-unchecked": (WARNING, "the [[notify]] entries could not be checked: {problem}. Clips go on"),
     "notify-idle": (INFO, "{origin} has no [[notify]]: there is nobody to tell"),
+    # -- metrics
+    "metrics-served": (INFO, "metrics are at {address}"),
+    "metrics-unserved": (
+        WARNING,
+        "metrics cannot be served at {address}: {problem}. End the program that has the port, or set another metrics.port. It is tried again each minute; clips go on",
+    ),
+    "metrics-unwritten": (
+        WARNING,
+        "the metrics cannot be written to {file}: {problem}. The folder has to be there, and povwatch's user has to be allowed to write in it. Clips go on",
+    ),
     # -- --once
     "summary": (INFO, "{text}"),
 }

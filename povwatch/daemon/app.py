@@ -27,6 +27,7 @@ from povwatch.grace.stage import GraceStage
 from povwatch.hooks.runner import HookRunner
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
+from povwatch.metrics.exporter import Exporter
 from povwatch.notifications.process import SenderProcess, by_unit
 from povwatch.notifications.spool import Spool as NoticeSpool
 from povwatch.notifications.watch import Notifications
@@ -215,6 +216,7 @@ class App:
             spool=notices,
             sender=SenderProcess(config, self.clock, notices) if config.notify and not by_unit() else None,
         )
+        self.metrics = Exporter(config, store=self.store, blockers=self.blockers, pool=self.pool, wake=self.waker.wake)
         self.parts: dict[str, JobListener] = {
             "folder monitor": self.folder_monitor,
             "arrival": self.arrival,
@@ -223,8 +225,9 @@ class App:
             "run": self.run,
             "results": self.results,
             "notifications": self.notifications,
+            "metrics": self.metrics,
         }
-        """What takes turns, in that order, by the name that people read: the stages, and three that own no state."""
+        """What takes turns, in that order, by the name that people read: the stages, and four that own no state."""
         self.store.listeners = tuple(self.parts.values())
         self.spool = Spool(config.paths.state)
 

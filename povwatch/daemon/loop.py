@@ -280,6 +280,7 @@ class Daemon:
             ("closing of the prompt checks", app.prompt_checks.close),
             *([("summary", self._sum_up)] if self._drained else []),
             ("end of the notifications", lambda: app.notifications.stop(flush=self._once and self._stop is None)),
+            ("last metrics", app.metrics.close),
             ("last facts", self._facts.close),
             ("last error files", app.error_files.save),
             ("closing of inputs/", app.arrival.close),

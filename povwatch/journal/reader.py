@@ -201,6 +201,11 @@ class JournalReader:
         with _trusted():
             return {JobState(row["state"]): row["jobs"] for row in self._read.state_counts(self._db)}
 
+    def waits(self) -> dict[str, int]:
+        """How many jobs that have not ended wait on each reason."""
+        with _trusted():
+            return {row["waiting_on"]: row["jobs"] for row in self._read.wait_counts(self._db)}
+
 
 def open_reader(state: Path) -> JournalReader:
     """Open the journal read-only, as the commands do.

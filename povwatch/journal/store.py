@@ -23,7 +23,7 @@ from povwatch.core.stage import Raise, Stage
 from povwatch.journal.reader import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from povwatch.core.changes import Change
     from povwatch.core.clock import Clock
@@ -62,6 +62,10 @@ class JobStore:
         """Whether the last daemon ended without a clean stop."""
         self.listeners: Sequence[JobListener] = ()
         """Who is told of every job that ends. `apply` routes jobs to the stages among them."""
+        self.observers: Sequence[Callable[[Job, Job, Change], None]] = ()
+        """Who is told of every change, once it is journalled: the job before it and after it, and the change."""
+        self._unobserved: list[tuple[Job, Job, Change]] = []
+        """Changes within `together` that the observers are told of after the commit."""
         self._routed: list[tuple[JobListener, str, Job]] = []
         """The calls that are still to be made, in order: whose, the method, the job."""
         self._routing = False
@@ -135,6 +139,10 @@ class JobStore:
         self._remember(new)
         if change.logged:
             self.log(change.name(), new, fields)
+        if self.observers:
+            self._unobserved.append((job, new, change))
+            if self._unlogged is None:
+                self._tell_observers()
         self._route(job, new)
         return new
 
@@ -164,6 +172,16 @@ class JobStore:
             self._routed += [(listener, "ended", new) for listener in self.listeners]
         if self._unlogged is None:
             self._call_listeners()
+
+    def _tell_observers(self) -> None:
+        """Tell the observers of the changes so far. What they fail at costs no job, and is not repeated."""
+        told, self._unobserved = self._unobserved, []
+        for observer in self.observers:
+            for old, new, change in told:
+                try:
+                    observer(old, new, change)
+                except Exception as error:  # noqa: BLE001 - whatever it is
+                    self.mishaps.work_failed(("observer", change.name()), error)
 
     def _call_listeners(self) -> None:
         """Make the calls in the order of the changes. Those of changes that the listeners make come last."""
@@ -207,6 +225,7 @@ class JobStore:
         the outer one.
         """
         outer, touched_before, routed_before = self._unlogged, self._touched, len(self._routed)
+        unobserved_before = len(self._unobserved)
         unlogged = self._unlogged = []
         touched = self._touched = set()
         try:
@@ -214,6 +233,7 @@ class JobStore:
                 yield
         except BaseException:
             del self._routed[routed_before:]
+            del self._unobserved[unobserved_before:]
             for job_id in list(touched):
                 self.ended.pop(job_id, None)
                 if job := self.journal.job(job_id):
@@ -227,6 +247,7 @@ class JobStore:
         for event, job, fields in unlogged:
             self.log(event, job, fields)
         if outer is None:
+            self._tell_observers()
             self._call_listeners()
 
     def wait(self, job: Job, waiting: Waiting, detail: str, *, quiet: bool = False) -> Job:

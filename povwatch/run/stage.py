@@ -240,6 +240,7 @@ class RunStage(Stage):
         active.attempt.capabilities = worker.supervisor.capabilities or {}
         active.attempt.seconds["generate"] = round(took, 3)
         active.attempt.gpu = active.use.figures()
+        self._pool.count_use(worker, took, active.attempt.gpu)
         learned = self.estimates.learn(active.attempt, self._pool.gpu_name(worker), took)
         approximated = (event.artifact.get("approximated") or {}).get("what", "")
         generated = Generated(
@@ -262,6 +263,8 @@ class RunStage(Stage):
         active, worker.active = worker.active, None
         if active is None:
             return
+        if active.generating_since is not None:
+            self._pool.count_use(worker, self._store.clock.boot() - active.generating_since, active.use.figures())
         job = self._store.job(active.job)
         if job.run_id != active.run_id or job.state not in {JobState.RUNNING, JobState.CHECKING}:
             return  # its attempt ended already

@@ -37,7 +37,7 @@ from povwatch.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from povwatch.attempt.attempt import Attempt
     from povwatch.config.settings import Config
@@ -95,6 +95,10 @@ class WorkerPool:
         """Why no worker has the engine loaded; None if one has it, or if it is being loaded."""
         self.lost: Counter[str] = Counter()
         """How many workers were lost since the start, by kind (events.loss_of), or could not load (`load-failed`)."""
+        self.gpu_seconds = 0.0
+        """Seconds for which GPUs generated since the start, each GPU counted."""
+        self.gpu_joules = 0.0
+        """Their energy, as far as NVML gives it."""
         self._started = False
         """Whether workers were started. Until then, the machine cannot run the engine."""
         self._load_bytes = 0
@@ -186,6 +190,11 @@ class WorkerPool:
         """Whether no worker has the engine loaded, and each failed so often in a row. One that loads may succeed."""
         failing = all(worker.failures >= times for worker in self.workers)
         return self.blocker is not None and (failing or not self._started)
+
+    def count_use(self, worker: Worker, seconds: float, figures: Mapping[str, Any]) -> None:
+        """Count what an attempt that generated for so many seconds has used of the worker's GPUs."""
+        self.gpu_seconds += seconds * len(worker.gpus)
+        self.gpu_joules += float(figures.get("energy") or 0.0)
 
     def gpu_name(self, worker: Worker) -> str:
         """Name of a worker's GPU; empty without one, or if it is unknown."""

@@ -53,6 +53,7 @@ ONLY = {
         *("engines/choice.py", "engines/upstream/downloads.py", "cli/doctor.py"),
     },
     "apprise": {"notifications/services.py"},
+    "prometheus_client": {"metrics/figures.py", "metrics/exporter.py"},
     "httpx2": {"models/hub.py"},
     "huggingface_hub": {"models/hub.py", "engines/transfer/weights.py"},
 }
@@ -94,7 +95,7 @@ FLOORS = [
     ["hooks"],
     ["queue"],
     ["arrival", "grace", "run", "results"],
-    ["ops", "notifications"],
+    ["ops", "notifications", "metrics"],
     ["daemon"],
     ["cli"],
 ]

@@ -100,6 +100,12 @@ SELECT value FROM facts WHERE name = :name;
 -- How many jobs there are in each state.
 SELECT state, count(*) AS jobs FROM jobs GROUP BY state;
 
+-- name: wait_counts
+-- How many jobs that have not ended wait on each reason.
+SELECT waiting_on, count(*) AS jobs FROM jobs
+WHERE state NOT IN ('done', 'failed', 'blocked', 'rejected', 'cancelled') AND waiting_on IS NOT NULL
+GROUP BY waiting_on;
+
 -- name: hooks_of
 -- The hooks of one job that were begun, in the order of their beginnings as far as that is known.
 SELECT * FROM hooks WHERE job = :job ORDER BY updated_at, hook;

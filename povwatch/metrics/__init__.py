@@ -1,0 +1,1 @@
+"""Metrics for Prometheus: a file for node_exporter, and a port on this machine."""
