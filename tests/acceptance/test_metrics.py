@@ -29,4 +29,5 @@ def test_batch_leaves_its_figures(tmp_path):
         assert found["povwatch_step_duration_seconds_count", step] == 2
     for stage in ("arriving", "grace", "queued", "running", "checking", "publishing"):
         assert found["povwatch_stage_duration_seconds_count", stage] == 2
+    assert found["povwatch_score_count", "blur_ssim"] == 2
     assert found["povwatch_last_published_time_seconds",] >= found["povwatch_start_time_seconds",] > 0

@@ -75,6 +75,7 @@ NOT_TYPED = {
     "Another povwatch prefetch is fetching the same file.",
     "Hold every clip that has no result, until povwatch go.",  # a help text, as in README
     "found again by povwatch rebuild",
+    "`povwatch rebuild` held it (",
     "`povwatch hold` asked for it",
     "`povwatch cancel` asked for it",
 }
