@@ -109,6 +109,7 @@ class App:
             config,
             self.choice.kind,
             pool=self.pool,
+            schedule=self.schedule,
             clock=self.clock,
             new_process=partial(outside.worker, clock=self.clock.boot, wake=self.waker.wake),
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -158,7 +159,7 @@ class Filters:
 def lacking(kind: str, *, language_model: bool) -> list[Need]:
     """What of the text filters' files the hub's cache lacks: the word lists, and the language model if it is wanted."""
     words = cached(GUARDS[kind])
-    found = [] if words is not None and (words / PLACES["Blocklist"]).is_dir() else [GUARDS[kind]]
+    found = [] if words is not None and os.access(words / PLACES["Blocklist"], os.R_OK) else [GUARDS[kind]]
     model = cached(PROMPT_GUARD) if language_model else None
     there = not language_model or (model is not None and any(model.glob("*.safetensors")))
     return found if there else [*found, PROMPT_GUARD]

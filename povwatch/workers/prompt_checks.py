@@ -3,8 +3,8 @@
 The rules:
 
 1. A text is checked once, whoever asks: the verdicts are kept by its digest.
-2. A worker that has the engine loaded and no job checks with all of its text filters; the jobs that are due come first.
-   It loads nothing for that.
+2. A worker that has the engine loaded and no job checks with all of its text filters. The jobs that are due come first,
+   and while no clip may start (`povwatch pause`, `engine.hours`) the GPU is left alone. Nothing is loaded for it.
 3. Where no worker is idle, a worker of its own checks on the CPU: with the word lists, or with the language model too
    (`engine.check_prompts`). It starts when there is something to check, and ends when there was nothing for a while.
    What only has passed the word lists is checked by an idle worker later, if its job still waits then.
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch.core.events import say
 from povwatch.core.sentences import joined
-from povwatch.engines.guardrail_filters import BLOCKED, FAILED
+from povwatch.engines.guardrail_filters import BLOCKED, FAILED, PASSED
 from povwatch.process import protocol
 from povwatch.workers import events
 from povwatch.workers.launch import text_filters
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from povwatch.config.settings import Config
+    from povwatch.core.blockers import Source
     from povwatch.core.clock import Clock
     from povwatch.workers.launch import Launch
     from povwatch.workers.pool import WorkerPool
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 IDLE_FIRST = 0.2
 """Seconds that a text waits for an idle worker before it is checked on the CPU."""
-
-LENGTH_MAX = 100_000
-"""Characters of a text that is checked before its job. A longer one is no prompt, and no message."""
 
 LOAD_TIMEOUT = 300.0
 """Seconds in which the filters are loaded on the CPU: they import torch, perhaps from a cold disk."""
@@ -63,6 +61,9 @@ WORKER = "worker"
 
 TEXTS_MAX = {CPU: 4, WORKER: 2}
 """Texts in one check: a job that becomes due meanwhile waits for it. Long word lists take a second for a text."""
+
+LENGTH_MAX = {CPU: 50_000, WORKER: 5_000}
+"""Characters of a text that is checked. A longer one would hold the worker up; the model itself reads 512 tokens."""
 
 
 @dataclass(slots=True)
@@ -86,7 +87,8 @@ class _Text:
 
     def wanted(self, where: str) -> bool:
         """Whether it is to be checked there."""
-        return bool(self.asking) and not (self.under_way or self.blocked or where in self.tried or WORKER in self.tried)
+        done = self.under_way or self.blocked or where in self.tried or WORKER in self.tried
+        return bool(self.asking) and not done and len(self.text) <= LENGTH_MAX[where]
 
 
 @dataclass(slots=True)
@@ -107,11 +109,13 @@ class PromptChecks:
         engine_kind: str,
         *,
         pool: WorkerPool,
+        schedule: Source,
         clock: Clock,
         new_process: Callable[[Launch], WorkerProcess],
     ) -> None:
         """Nothing is started yet."""
         self._pool = pool
+        self._schedule = schedule
         self._clock = clock
         self._on = config.engine.guardrails and config.engine.check_prompts != "off"
         self._whole = config.engine.check_prompts == "all"
@@ -136,7 +140,7 @@ class PromptChecks:
 
         Each has the fields of Filters.about, and `when`, `how`, `on`, `verdict` and `message` as a manifest has them.
         """
-        if not self._on or not text.strip() or len(text) > LENGTH_MAX:
+        if not self._on or not text.strip() or len(text) > LENGTH_MAX[CPU]:
             return []
         key = _key(text)
         known = self._texts.get(key)
@@ -173,9 +177,9 @@ class PromptChecks:
         self._poll(now)
         for supervisor in list(self._asked):
             self._take(supervisor, now)
-        for worker in self._pool.workers:
+        for worker in self._pool.workers if self._schedule.blocker is None else ():
             idle = worker.active is None and worker.supervisor.state is SupervisorState.READY
-            if idle and worker.supervisor not in self._asked and self._able(worker.supervisor):
+            if idle and worker.supervisor not in self._asked and _filters(worker.supervisor):
                 self._ask(worker.supervisor, WORKER)
         if self._cpu is not None:
             self._use_cpu(self._cpu, now)
@@ -229,18 +233,15 @@ class PromptChecks:
     def _tell(self, problem: str) -> None:
         if problem not in self._told:
             self._told.add(problem)
-            say("prompts-unchecked", problem=problem)
+            say("prompts-unchecked", problem=events.storable(problem))
 
     # -- a check
-
-    def _able(self, supervisor: Supervisor) -> bool:
-        return bool((supervisor.capabilities or {}).get("filters"))
 
     def _ask(self, supervisor: Supervisor, where: str) -> None:
         keys: list[str] = []
         length = 0
         for key, text in self._texts.items():
-            if text.wanted(where) and len(keys) < TEXTS_MAX[where] and length + len(text.text) <= LENGTH_MAX:
+            if text.wanted(where) and len(keys) < TEXTS_MAX[where] and length + len(text.text) <= LENGTH_MAX[where]:
                 keys.append(key)
                 length += len(text.text)
         if not keys:
@@ -264,9 +265,11 @@ class PromptChecks:
         said: list[Any] = []
         if answers:
             problem, said = answers[0].problem, answers[0].verdicts
+            if not problem and not _well_formed(said, len(asked.texts)):
+                problem, said = f"The filters answered with {str(said)[:200]}.", []
         if problem:
             self._tell(problem)
-        about = {one["name"]: one for one in (supervisor.capabilities or {}).get("filters", [])}
+        about = _filters(supervisor)
         for key, found in zip(asked.texts, said or [[]] * len(asked.texts), strict=True):
             text = self._texts[key]
             text.under_way = False
@@ -291,6 +294,23 @@ class PromptChecks:
                 for key, text in self._texts.items()
                 if text.under_way or now - text.asked_at < FORGOTTEN_AFTER
             }
+
+
+def _filters(supervisor: Supervisor) -> dict[str, dict[str, Any]]:
+    """The text filters that a worker has loaded, by their names. Anybody's engine may say anything of itself."""
+    found = (supervisor.capabilities or {}).get("filters")
+    known = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return {one["name"]: one for one in known if isinstance(one.get("name"), str)}
+
+
+def _well_formed(verdicts: list[Any], many: int) -> bool:
+    """Whether an answer is as port.PromptChecker has it, for so many texts."""
+
+    def fits(one: Any) -> bool:  # noqa: ANN401 - whatever it is
+        texts = [one.get(key) for key in ("filter", "verdict", "message")] if isinstance(one, dict) else [None]
+        return all(isinstance(text, str) for text in texts) and one["verdict"] in {PASSED, BLOCKED, FAILED}
+
+    return len(verdicts) == many and all(isinstance(said, list) and all(map(fits, said)) for said in verdicts)
 
 
 def merged(said: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:

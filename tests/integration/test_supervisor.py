@@ -311,6 +311,16 @@ def test_blocked(job):
         assert loop.supervisor.state is S.READY
 
 
+def test_engine_without_filters_is_asked(job):
+    """An engine that cannot check prompts says so, and does the next job."""
+    with Loop("copies") as loop:
+        answer = loop.ready().checked("a kitchen")
+        assert (answer.number, answer.verdicts, answer.kind) == (1, [], "error")
+        assert "check_prompts" in answer.problem
+        loop.supervisor.generate(job())
+        assert loop.until(protocol.Generated).run_id == "r1"
+
+
 def test_truncated_artifact_is_handed_on(job):
     """A truncated artifact is handed on as it is: the check has to find it."""
     with Loop("truncated_artifact") as loop:

@@ -122,7 +122,7 @@ def cached(need: Need) -> Path | None:
     folder = hub_cache() / f"models--{need.repository.replace('/', '--')}"
     commit = _commit(folder, need.revision)
     found = folder / "snapshots" / commit
-    return found if commit and found.is_dir() else None
+    return found if commit and os.path.isdir(found) else None  # noqa: PTH112 - Path's raises where it may not look
 
 
 def hub_cache() -> Path:

@@ -21,6 +21,7 @@ from povwatch.workers.prompt_checks import (
     LENGTH_MAX,
     TEXTS_MAX,
     TRIED_AGAIN,
+    WORKER,
     PromptChecks,
     merged,
 )
@@ -39,8 +40,15 @@ class World:
         self.processes = []
         config = Config(engine=Engine(kind=kind, **engine))
         workers = [SimpleNamespace(active=None, supervisor=self.loaded(about)) for about in resident]
-        self.pool = SimpleNamespace(workers=workers)
-        self.checks = PromptChecks(config, kind, pool=self.pool, clock=self.clock, new_process=self.new_process)
+        self.pool, self.schedule = SimpleNamespace(workers=workers), SimpleNamespace(blocker=None)
+        self.checks = PromptChecks(
+            config,
+            kind,
+            pool=self.pool,
+            schedule=self.schedule,
+            clock=self.clock,
+            new_process=self.new_process,
+        )
 
     def new_process(self, launch):
         self.processes.append(FakeProcess(self.clock))
@@ -243,7 +251,7 @@ def test_many_and_long_texts():
     """A check has a few texts; one that is too long for a message is not checked; old verdicts are forgotten."""
     world, most = World(), TEXTS_MAX[CPU]
     texts = [f"text {number}" for number in range(most + 1)]
-    for text in [*texts, "x" * (LENGTH_MAX + 1), " "]:
+    for text in [*texts, "x" * (LENGTH_MAX[CPU] + 1), " "]:
         world.said(text)
     world.load()
     assert asked_of(world.cpu) == [texts[:most]]
@@ -255,6 +263,45 @@ def test_many_and_long_texts():
     world.clock.now += FORGOTTEN_AFTER
     world.said("new")
     assert len(world.checks._texts) == 1
+
+
+def test_long_text_is_no_matter_of_a_worker():
+    """A text that would hold up the worker of the engine is checked on the CPU alone."""
+    world = World(resident=[[WORDS, MODEL]])
+    world.said("x" * (LENGTH_MAX[WORKER] + 1))
+    world.load()
+    assert asked_of(world.processes[0]) == []
+    assert [len(text) for [text] in asked_of(world.cpu)] == [LENGTH_MAX[WORKER] + 1]
+
+
+def test_paused_engine_is_left_alone():
+    """While no clip may start, the GPU is left alone, and the word lists check on the CPU."""
+    world = World(resident=[[WORDS, MODEL]])
+    world.schedule.blocker = object()
+    world.said("a kitchen")
+    world.load()
+    world.answer(world.cpu, {"Blocklist": "passed"})
+    assert asked_of(world.processes[0]) == []
+    world.schedule.blocker = None
+    world.turn()
+    assert asked_of(world.processes[0]) == [["a kitchen"]]
+
+
+@pytest.mark.parametrize(
+    "said", [[], [None], [[3]], [[{"filter": "x"}]], [[{"filter": "x", "verdict": "?", "message": ""}]]]
+)
+def test_answer_that_is_none(said):
+    """An engine of somebody's that answers with anything else is told, and nothing comes of it."""
+    world = World("mine.py:Engine", resident=["no list", [WORDS, 7, {"name": 7}]])
+    world.said("a kitchen")
+    world.turn()
+    process = world.processes[1]
+    assert asked_of(world.processes[0]) == []
+    process.says(protocol.PromptsChecked(process.sent[-1].number, said, "", ""))
+    with capture_logs() as logs:
+        world.turn()
+    assert [line["event"] for line in logs] == ["prompts-unchecked"]
+    assert world.said("a kitchen") == []
 
 
 def test_several_texts_in_a_manifest():
