@@ -50,12 +50,7 @@ def at_any_moment(folders: Folders) -> Iterator[str]:
     if folders.taken.exists() and shown.get("a/a_aug.mp4") != SOMEBODY:
         yield "somebody's file was overwritten: a/a_aug.mp4"
     for name, data in shown.items():
-        if name.endswith(".mp4") and data != SOMEBODY:
-            yield from _result(name, data)
-        elif name.endswith(".json"):
-            yield from _manifest(name, data, shown)
-        elif data != SOMEBODY:
-            yield f"what is that in outputs/: {name}"
+        yield from _of_ours(name, data, shown)
 
 
 def in_the_end(folders: Folders, scenario: str, before: dict[str, bytes]) -> Iterator[str]:
@@ -172,6 +167,20 @@ def _as_hooks_have_it(folders: Folders, scenario: str, job: sqlite3.Row, results
         yield f"what the hook after the clip is for is not there: {job['error']}"
     if scenario == "refused" and (toy_hooks.REFUSAL not in str(job["error"]) or results):
         yield f"a hook before it refuses it, and the job is {job['state']}: {job['error']}, {results}"
+
+
+def _of_ours(name: str, data: bytes, shown: dict[str, bytes]) -> Iterator[str]:
+    """What is wrong with a file in outputs/ that no user has put there."""
+    if data == SOMEBODY:
+        return
+    if name.endswith(".mp4"):
+        yield from _result(name, data)
+    elif name.endswith(".json"):
+        yield from _manifest(name, data, shown)
+    elif not name.endswith(".jpg"):
+        yield f"what is that in outputs/: {name}"
+    elif data not in map(toys.sheet, shown.values()):
+        yield f"a contact sheet of no result is visible: {name}"
 
 
 def _whole_json(file: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ from povwatch.core.machine_faults import blamed
 from povwatch.engines.faults import classify
 from povwatch.media.child import OPERATIONS
 from povwatch.media.errors import MediaError
-from povwatch.media.info import Checked, Finished, Masked, Prepared, SoundTrack, VideoInfo
+from povwatch.media.info import Checked, Finished, Masked, Prepared, Scored, SoundTrack, VideoInfo
 from povwatch.process import protocol
 from povwatch.workers.process import Exited, Received
 from povwatch.workers.serve import sync
@@ -97,8 +97,7 @@ def media(op: str, args: dict[str, Any], *, folder: str = "", **_: object) -> di
     try:
         if op == "inspect":
             return _inspect(Path(args["root"], args["path"]).read_bytes())
-        operations = {"prepare": _prepare, "sound": _sound, "mask": _mask, "finish": _finish, "check": _check}
-        return operations[op](args, Path(folder))
+        return MADE[op](args, Path(folder))
     except OSError as error:  # as media.child
         raise blamed(error, OPERATIONS[op][1], folder) or MediaError(
             f"It cannot be read or written: {error}"
@@ -244,6 +243,22 @@ def _check(args: dict[str, Any], _: Path) -> dict[str, Any]:
     return Checked(10, 64, 48, "10/1", 1.0, "yuv420p", "h264", "aac", len(data), digest(data)).to_json()
 
 
+def _score(args: dict[str, Any], room: Path) -> dict[str, Any]:
+    """The contact sheet, which names the result that it is of."""
+    about = args["about"]
+    write(room / about["sheet"], sheet((room / about["result"]).read_bytes()))
+    return Scored(frames=10, sheet=True).to_json()
+
+
+def sheet(made: bytes) -> bytes:
+    """The contact sheet of a result."""
+    return b"sheet of " + digest(made).encode()
+
+
 def sound_of(clip: bytes) -> str:
     """What a result says of its sound if that was made of a whole copy of the clip."""
     return digest(result("no", "no", "no")[:800] + digest(clip).encode())
+
+
+MADE = {"prepare": _prepare, "sound": _sound, "mask": _mask, "finish": _finish, "check": _check, "score": _score}
+"""What works on a clip's frames in an attempt's private folder."""
