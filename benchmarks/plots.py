@@ -114,7 +114,15 @@ def files() -> dict[Path, str]:
     """Each file that is made, and its text."""
     made = {PLOTS / "denoising.svg": svg(denoising()), PLOTS / "clip.svg": svg(clips())}
     text = PAGE.read_text()
-    for name, table in {"denoising": denoising_table(), "speeds": speeds_table(), "clip": clip_table()}.items():
+    tables = {
+        "denoising": denoising_table(),
+        "speeds": speeds_table(),
+        "controls": controls_table(),
+        "clip": clip_table(),
+        "idle": idle_table(),
+        "memory": memory_table(),
+    }
+    for name, table in tables.items():
         block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         text = block.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)
     return made | {PAGE: text}
@@ -192,14 +200,32 @@ def speeds_table() -> str:
     return table(rows) if len(rows) > 1 else "Not measured yet."
 
 
+def controls_table() -> str:
+    """A step with several controls."""
+    rows = [["controls", "seconds a step", "times one", "predicted", "with a mask", "weights, GB", "peak memory, GB"]]
+    found = result("controls-h200").get("rows", [])
+    masked = {row["controls"]: row for row in found if row["masked"]}
+    for row in (row for row in found if not row["masked"]):
+        one, number = found[0]["seconds_a_step"], row["controls"]
+        predicted = (BLOCKS + 4 * (number - 1)) / BLOCKS
+        other = masked.get(number, {}).get("seconds_a_step")
+        cells = [str(number), f"{row['seconds_a_step']:.2f}", f"{row['seconds_a_step'] / one:.2f}", f"{predicted:.2f}"]
+        cells += [f"{other:.2f}" if other else "", f"{row['weights_gb']:.1f}", f"{row['peak_memory_gb']:.1f}"]
+        rows.append(cells)
+    return table(rows) if len(rows) > 1 else "Not measured yet."
+
+
 def clips() -> list[Bar]:
-    """The whole clip through the daemon."""
+    """The whole clip through the daemon, all steps of it."""
     bars = []
-    for job in result("daemon-h200").get("jobs", []):
-        stages = job["stages"]
-        parts = [(name, stages[name]) for name in STAGES if stages.get(name)]
-        rest = sum(job["seconds"].values()) - sum(seconds for _, seconds in parts)
-        bars.append(Bar(f"{job['frames']} frames, exact", (*parts, ("rest", rest))))
+    for name, way in (("daemon-pipeline-h200", "diffusers' modules"), ("daemon-h200", "exact")):
+        for job in result(name).get("jobs", []):
+            stages = job["stages"]
+            parts = [(stage, stages[stage]) for stage in STAGES if stages.get(stage)]
+            rest = sum(job["seconds"].values()) - sum(seconds for _, seconds in parts)
+            parts = [(stage, seconds * (STEPS / job["steps"] if stage == "denoise" else 1)) for stage, seconds in parts]
+            few = "" if job["steps"] == STEPS else f", by {job['steps']} steps"
+            bars.append(Bar(f"{job['frames']} frames, {way}{few}", (*parts, ("rest", rest))))
     return bars
 
 
@@ -207,9 +233,53 @@ def clip_table() -> str:
     """The same as a table."""
     bars = clips()
     names = list(dict.fromkeys(name for bar in bars for name, _ in bar.parts))
-    rows = [["", *(bar.name for bar in bars)]]
+    rows = [["seconds", *(bar.name for bar in bars)]]
     rows += [[name, *(f"{dict(bar.parts).get(name, 0):.1f}" for bar in bars)] for name in names]
     return table([*rows, ["whole", *(f"{bar.whole:.0f}" for bar in bars)]])
+
+
+def idle_table() -> str:
+    """How long the card waits in clips that follow each other, as a part of a clip of all steps."""
+    ten = result("daemon-ten-h200")
+    whole = next((job["seconds"]["generate"] for job in result("daemon-h200").get("jobs", [])), None)
+    if not ten or whole is None:
+        return "Not measured yet."
+    within = sum(job["gpu_waited_within"] for job in ten["jobs"]) / len(ten["jobs"])
+    between = ten["idle_between_jobs"]
+    rows = [
+        [
+            f"{len(ten['jobs'])} clips of 93 frames in a row",
+            "seconds",
+            f"share of a job of {STEPS} steps, {whole:.1f} s",
+        ],
+        ["between two jobs, on average", f"{between['mean_s']:.2f}", f"{between['mean_s'] / whole:.2%}"],
+        ["between two jobs, at most", f"{between['most_s']:.2f}", f"{between['most_s'] / whole:.2%}"],
+        ["within a job, on average", f"{within:.2f}", f"{within / whole:.2%}"],
+    ]
+    return table(rows)
+
+
+def memory_table() -> str:
+    """The whole model on the card, and low memory."""
+    found = {row["asked"]: row for row in result("low-memory-h200").get("rows", [])}
+    if "full" not in found or "low" not in found:
+        return "Not measured yet."
+    full, low = found["full"], found["low"]
+
+    def each(name: str) -> list[str]:
+        return [", ".join(f"{clip[name]:.1f}" for clip in row["clips"]) for row in (full, low)]
+
+    rows = [
+        ["", "full", "low"],
+        ["clips in a row", *(str(len(row["clips"])) for row in (full, low))],
+        ["seconds a step", *(f"{row['seconds_a_step']:.2f}" for row in (full, low))],
+        ["times full", "1", f"{low['times_full']:.3f}"],
+        ["memory that torch held at most, GB", *(f"{row['reserved_peak_gb']:.1f}" for row in (full, low))],
+        ["memory of tensors at most, GB", *each("peak_gb")],
+        ["a new prompt, seconds", *each("prompt")],
+        ["the same latents", "", "yes, to the bit" if low["same"] else "no"],
+    ]
+    return table(rows)
 
 
 def table(rows: list[list[str]]) -> str:
@@ -221,7 +291,7 @@ def table(rows: list[list[str]]) -> str:
 
 def svg(bars: list[Bar]) -> str:
     """A plot of horizontal bars, seconds to the right."""
-    left, right, row, top = 270, 60, 30, 16
+    left, right, row, top = 290, 60, 30, 16
     size = 720, top + row * len(bars) + 50
     largest = max([bar.whole for bar in bars] + [seconds for bar in bars for seconds in bar.marks.values()])
     step = next(length for length in (10, 20, 50, 100, 200) if largest / length <= 8)  # noqa: PLR2004 - lines
