@@ -140,7 +140,10 @@ def test_missing_control_stops_the_load(tiny, tmp_path) -> None:
     assert "povwatch prefetch" in failure.todo
 
 
-def test_hashes_are_of_the_files(tiny) -> None:
+@pytest.mark.parametrize("block", [weights.BLOCK, 1000])
+def test_hashes_are_of_the_files(tiny, monkeypatch, block) -> None:
+    """Also of files that are longer than what is hashed at once."""
+    monkeypatch.setattr(weights, "BLOCK", block)
     files = weights.locate(Settings(model=str(tiny), controls=("edge", "vis")))
     found = weights.digests(files)
     assert {"controlnet/edge/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"} <= set(found)
