@@ -1,10 +1,11 @@
 """Whether two workers of the cosmos engine give the same latents, on upstream's own package.
 
     python benchmarks/two_workers.py FOLDER --python PYTHON --cache HF_HOME [--size 1280x704] [--resolution 720]
-        [--long 120] [--steps 2] [--gpus 0,1]
+        [--long 120] [--steps 2] [--gpus 0,1] [--ways by_rule,by_time]
 
-PYTHON and HF_HOME are as for bench_upstream.py. Each worker does the first chunk of one job twice: once with cuDNN's
-convolutions chosen by its rules, as povwatch has it, and once by time, as upstream has it.
+PYTHON and HF_HOME are as for bench_upstream.py. Two fresh workers do the first chunk of one job with cuDNN's
+convolutions chosen by its rules, as povwatch has it (by_rule), and two others with those chosen by time, as upstream
+has it (by_time). They have to be others: torch keeps what was chosen for a shape, and chooses it no second time.
 With --gpus 0,0 both workers are loaded on one GPU, which needs memory for two, and do their jobs one after the other.
 FOLDER gets the latents and two_workers.json.
 """
@@ -41,43 +42,48 @@ def main(asked: argparse.Namespace) -> int:
     """Measure, and write the figures down; the exit status."""
     folder = Path(asked.folder).resolve() / "two_workers"
     shutil.rmtree(folder, ignore_errors=True)
-    with ExitStack() as stack:
-        benches = []
-        for number, gpu in enumerate(asked.gpus.split(",")):
-            place = folder / str(number)
-            place.mkdir(parents=True)
-            config, env = settings(place, asked.cache, 1)
-            env |= {"CUDA_VISIBLE_DEVICES": gpu}
-            loop = stack.enter_context(Loop(ENGINE, python=asked.python, config=config, env=env, **LIMITS))
-            loop.start()
-            benches.append(Bench(loop, place, asked))
-        for bench in benches:
-            loaded = bench.loop.until((events.EngineLoaded, events.EngineUnavailable), within=PATIENCE)
-            assert isinstance(loaded, events.EngineLoaded), loaded
-        found: dict[str, Any] = {}
-        for name, timed in (("by_rule", False), ("by_time", True)):
+    found: dict[str, Any] = {}
+    for name in asked.ways.split(","):
+        with ExitStack() as stack:
+            benches = loaded(stack, folder / name, asked)
             seconds = []
             for together in [benches] if len({*asked.gpus.split(",")}) > 1 else [[bench] for bench in benches]:
                 for bench in together:
-                    begin(bench, name, timed=timed)
+                    begin(bench, timed=name == "by_time")
                 seconds += stages(together)
-            one, other = (bench.folder / name / CHUNK for bench in benches)
-            found[name] = {"same": one.read_bytes() == other.read_bytes(), "difference": difference(one, other)}
-            found[name] |= {"seconds": seconds}
-            (folder / "two_workers.json").write_text(json.dumps(found, indent=2) + "\n")
+        one, other = (bench.folder / "chunks" / CHUNK for bench in benches)
+        found[name] = {"same": one.read_bytes() == other.read_bytes(), "difference": difference(one, other)}
+        found[name] |= {"seconds": seconds}
+        (folder / "two_workers.json").write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
     return 0
 
 
-def begin(bench: Bench, name: str, *, timed: bool) -> None:
-    """Begin the job, whose chunks are kept in a folder of that name."""
+def loaded(stack: ExitStack, folder: Path, asked: argparse.Namespace) -> list[Bench]:
+    """Two workers that have loaded the model; each has a folder of its own."""
+    benches = []
+    for number, gpu in enumerate(asked.gpus.split(",")):
+        place = folder / str(number)
+        place.mkdir(parents=True)
+        config, env = settings(place, asked.cache, 1)
+        env |= {"CUDA_VISIBLE_DEVICES": gpu}
+        loop = stack.enter_context(Loop(ENGINE, python=asked.python, config=config, env=env, **LIMITS))
+        loop.start()
+        benches.append(Bench(loop, place, asked))
+    for bench in benches:
+        end = bench.loop.until((events.EngineLoaded, events.EngineUnavailable), within=PATIENCE)
+        assert isinstance(end, events.EngineLoaded), end
+    return benches
+
+
+def begin(bench: Bench, *, timed: bool) -> None:
+    """Begin the job."""
     clip, frames = bench.clip(bench.asked.long), bench.asked.long
-    (bench.folder / f"work-{name}").mkdir()
+    work, chunks = bench.folder / "work", bench.folder / "chunks"
+    work.mkdir()
     wanted = job(clip, frames, size=bench.size, num_steps=bench.asked.steps, resolution=bench.asked.resolution)
     bench.loop.forget()
-    request = protocol.Generate(
-        wanted | {"timed": timed}, name, str(bench.folder / f"work-{name}"), str(bench.folder / name)
-    )
+    request = protocol.Generate(wanted | {"timed": timed}, "bench", str(work), str(chunks))
     bench.loop.supervisor.generate(request)
 
 
@@ -106,5 +112,6 @@ if __name__ == "__main__":
     parser.add_argument("--resolution", default="720")
     parser.add_argument("--long", type=int, default=120, help="frames of the clip; more than one chunk")
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--ways", default="by_rule,by_time", help="how cuDNN chooses, one after the other")
     parser.add_argument("--gpus", default="0,1", help="the GPU of each worker; the same one twice: in turn")
     sys.exit(main(parser.parse_args()))
