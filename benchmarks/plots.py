@@ -221,7 +221,7 @@ def clips() -> list[Bar]:
     for name, way in (("daemon-pipeline-h200", "diffusers' modules"), ("daemon-h200", "exact")):
         for job in result(name).get("jobs", []):
             stages = job["stages"]
-            parts = [(stage, stages[stage]) for stage in STAGES if stages.get(stage)]
+            parts = [(stage, stages.get(stage, 0.0)) for stage in STAGES]
             rest = sum(job["seconds"].values()) - sum(seconds for _, seconds in parts)
             parts = [(stage, seconds * (STEPS / job["steps"] if stage == "denoise" else 1)) for stage, seconds in parts]
             few = "" if job["steps"] == STEPS else f", by {job['steps']} steps"
@@ -252,9 +252,9 @@ def idle_table() -> str:
             "seconds",
             f"share of a job of {STEPS} steps, {whole:.1f} s",
         ],
-        ["between two jobs, on average", f"{between['mean_s']:.2f}", f"{between['mean_s'] / whole:.2%}"],
-        ["between two jobs, at most", f"{between['most_s']:.2f}", f"{between['most_s'] / whole:.2%}"],
-        ["within a job, on average", f"{within:.2f}", f"{within / whole:.2%}"],
+        ["between two jobs, on average", f"{between['mean_s']:.3f}", f"{between['mean_s'] / whole:.3%}"],
+        ["between two jobs, at most", f"{between['most_s']:.3f}", f"{between['most_s'] / whole:.3%}"],
+        ["within a job, on average", f"{within:.3f}", f"{within / whole:.3%}"],
     ]
     return table(rows)
 
@@ -328,7 +328,7 @@ def svg(bars: list[Bar]) -> str:
     for label, colour in colours.items():
         box(x, below + 26, 10, 10, colour)
         text(x + 14, below + 35, label)
-        x += 26 + 7 * len(label)
+        x += 24 + 6 * len(label)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
 

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 from support import tiny_needs
 from support.deferred import Deferred
@@ -35,6 +38,14 @@ def test_low_where_full_does_not_fit(asked, room, used) -> None:
 def test_low_needs_less() -> None:
     """Auto needs what low needs: it falls back to that."""
     assert memory.needed("auto") == memory.needed("low") < memory.needed("full")
+
+
+def test_room_for_what_was_measured() -> None:
+    """A job has room for what one with so many controls took on a GPU, and not for much more."""
+    measured = Path(__file__).parents[4] / "benchmarks/results/controls-h200.json"
+    for row in json.loads(measured.read_text())["rows"]:
+        took = (row["peak_memory_gb"] - row["weights_gb"]) * 1e9
+        assert took <= memory.working(row["controls"]) <= took + 1.5e9
 
 
 def test_text_encoder_waits_elsewhere(tiny, tmp_path) -> None:
