@@ -9,9 +9,13 @@ import os
 import shlex
 import sys
 
+from povwatch.cli import complete
 from povwatch.cli.app import app, program
 from povwatch.core.errors import ConfigError, MachineError, PovwatchError
 from povwatch.service.log import one_line
+
+COMPLETION_OPTIONS = ("--install-completion", "--show-completion")
+"""Typer's options."""
 
 TRACEBACK = "POVWATCH_TRACEBACK"
 """The environment variable that makes commands show tracebacks."""
@@ -19,8 +23,10 @@ TRACEBACK = "POVWATCH_TRACEBACK"
 
 def main() -> None:
     """Run a command; an error becomes one line and an exit code."""
+    # A shell completes by the program's plain name, however the path to it was typed.
+    completes = complete.prepare(os.environ) or any(word in COMPLETION_OPTIONS for word in sys.argv)
     try:
-        app(prog_name=shlex.quote(program()))
+        app(prog_name="povwatch" if completes else shlex.quote(program()))
     except PovwatchError as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"povwatch: {one_line(line)}\n")

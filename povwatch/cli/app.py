@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer._click.shell_completion import CompletionItem
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 from typer.main import get_command_from_info
 
 from povwatch import __version__
+from povwatch.cli import complete
 from povwatch.config.load import load_config
 from povwatch.core import command
 from povwatch.core.errors import PovwatchError
@@ -37,6 +39,7 @@ VERBS = {
     "jobs": "status",
     "show": "status",
     "why": "why",
+    "logs": "logs",
     "go": "requests",
     "hold": "requests",
     "retry": "requests",
@@ -91,6 +94,12 @@ class Verbs(TyperGroup):
                 self.get_command(ctx, verb)
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:  # noqa: ANN401 - typer's own classes
+        """The verbs that begin so, without an import of their modules; or options."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(verb) for verb in VERBS if verb.startswith(incomplete)]
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own context
         """Run the verb."""
         try:
@@ -133,7 +142,6 @@ app = typer.Typer(
     help="Copy videos into inputs/; what NVIDIA Cosmos-Transfer2.5 makes of them comes out in outputs/.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 verbs = typer.Typer()
@@ -153,7 +161,7 @@ def _not_empty(clip: str) -> str:
 
 Clip = Annotated[
     str,
-    typer.Argument(metavar="CLIP", help=CLIP_HELP, callback=_not_empty),
+    typer.Argument(metavar="CLIP", help=CLIP_HELP, callback=_not_empty, autocompletion=complete.clips),
 ]
 
 

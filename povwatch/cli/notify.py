@@ -33,7 +33,7 @@ def notify(
     *,
     test: Annotated[bool, typer.Option("--test", help="Send each service a message to try it, and exit.")] = False,
 ) -> None:
-    """Send what the daemon leaves to be told ([[notify]]), until it is stopped."""
+    """Send the notifications that the daemon leaves, until it is stopped."""
     config = shared(context).config()
     if test:
         _test(_targets(config))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from povwatch.cli import complete
 from povwatch.cli.app import CLIP_HELP, Clip, console, plain, shared, verbs
 from povwatch.cli.clips_here import listing
 from povwatch.core.errors import EnvironmentFault, JournalError, PovwatchError
@@ -63,7 +64,10 @@ def cancel(context: typer.Context, clip: Clip) -> None:
 @verbs.command()
 def retry(
     context: typer.Context,
-    clip: Annotated[str, typer.Argument(metavar="CLIP", help=f"{CLIP_HELP} Left out with --previews.")] = "",
+    clip: Annotated[
+        str,
+        typer.Argument(metavar="CLIP", help=f"{CLIP_HELP} Left out with --previews.", autocompletion=complete.clips),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Even if the same was published before.")] = False,  # noqa: FBT002
     previews: Annotated[bool, typer.Option("--previews", help="Every clip that has only a preview.")] = False,  # noqa: FBT002
 ) -> None:

@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from povwatch.cli import complete
 from povwatch.cli.app import shared, verbs
 from povwatch.cli.clips_here import named
 from povwatch.cli.report import (
@@ -51,7 +52,11 @@ def run(
     context: typer.Context,
     clips: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CLIP", help="With --once: these alone; the others are left as they are."),
+        typer.Argument(
+            metavar="CLIP",
+            help="With --once: these alone; the others are left as they are.",
+            autocompletion=complete.clips,
+        ),
     ] = None,
     *,
     once: Annotated[bool, typer.Option("--once", help="Drain the folder, print a report, exit.")] = False,

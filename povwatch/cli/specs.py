@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from povwatch.cli import complete, editor
 from povwatch.cli.app import console, plain, shared, verbs
 from povwatch.cli.clips_here import bases, digest_of, known, probed, recorded_info
 from povwatch.core import layout
@@ -56,7 +57,12 @@ def specs(
         ),
     ] = None,
     template: Annotated[
-        str | None, typer.Option(metavar="T", help="The prompt template; goes over spec.template and spec.folders.")
+        str | None,
+        typer.Option(
+            metavar="T",
+            help="The prompt template; goes over spec.template and spec.folders.",
+            autocompletion=complete.templates,
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,  # noqa: FBT002
     force: Annotated[  # noqa: FBT002
@@ -91,9 +97,24 @@ def specs(
 
 
 @verbs.command()
-def schema() -> None:
+def schema(
+    context: typer.Context,
+    *,
+    install: Annotated[
+        bool,
+        typer.Option("--install", help="Put it beside inputs/, where VS Code completes and checks JSONs by it."),
+    ] = False,
+) -> None:
     """Print the JSON Schema of a spec, for editors."""
-    typer.echo(json.dumps(Spec.model_json_schema(), indent=2))
+    if not install:
+        typer.echo(json.dumps(Spec.model_json_schema(), indent=2))
+        return
+    done = editor.install(shared(context).config().paths.inputs)
+    for line in done.said:
+        console.print(plain(line), soft_wrap=True)
+    if done.todo:
+        typer.echo(done.todo)
+        raise typer.Exit(1)
 
 
 class What(StrEnum):
@@ -110,7 +131,9 @@ def prompts(
         What,
         typer.Argument(metavar="list|show", help="list: all of them; show: one, as a file to start your own from."),
     ],
-    template: Annotated[str, typer.Argument(metavar="TEMPLATE", help="With show: which one.")] = "",
+    template: Annotated[
+        str, typer.Argument(metavar="TEMPLATE", help="With show: which one.", autocompletion=complete.templates)
+    ] = "",
 ) -> None:
     """List the prompt templates, or show one."""
     if (what is What.SHOW) != bool(template):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from povwatch.cli import complete
 from povwatch.cli.app import shared, verbs
 from povwatch.cli.clips_here import bases, listing, named
 from povwatch.cli.specs import SpecWriter
@@ -57,12 +58,19 @@ class Variation:
 def vary(  # noqa: PLR0917 - typer passes them by name
     context: typer.Context,
     clip: Annotated[
-        str, typer.Argument(metavar="CLIP", help="A path below inputs/, a file name, or either without its suffix.")
+        str,
+        typer.Argument(
+            metavar="CLIP",
+            help="A path below inputs/, a file name, or either without its suffix.",
+            autocompletion=complete.clips,
+        ),
     ],
     template: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="T", help="A prompt template; several times for several. Without it: the clip's own JSON."
+            metavar="T",
+            help="A prompt template; several times for several. Without it: the clip's own JSON.",
+            autocompletion=complete.templates,
         ),
     ] = None,
     seed: Annotated[

@@ -9,6 +9,7 @@ from povwatch import __version__
 from povwatch.core.job import JobState
 from povwatch.daemon.drain import limited
 from povwatch.engines.abilities import REAL
+from povwatch.service.log import destination
 
 if TYPE_CHECKING:
     from povwatch.daemon.app import App
@@ -22,6 +23,8 @@ class StatusFacts:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._log = destination()
+        """Where the log goes; it stays in the journal after the daemon's end."""
         self._noted: dict[str, object] = {}
         self._next = 0.0
 
@@ -60,7 +63,7 @@ class StatusFacts:
         }
         if facts != self._noted:
             self._noted = facts
-            app.store.journal.set_facts(daemon=facts)
+            app.store.journal.set_facts(daemon=facts, log=self._log)
 
     def close(self) -> None:
         """Remove the facts at a clean stop, so that the next start finds none."""

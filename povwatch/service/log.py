@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import string
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 import structlog
@@ -185,6 +187,30 @@ def _listed(event: EventDict) -> str:
     """An event without a sentence: its name and fields."""
     fields = (f"{key}={value}" for key, value in event.items() if key not in {"event", "level", "timestamp"})
     return " ".join([event["event"], *fields])
+
+
+def destination(stream: Stream | None = None) -> dict[str, str]:
+    """Where the log goes, so that `povwatch logs` finds it: `to` is journal, file or nowhere; with its unit or path."""
+    stream = sys.stderr if stream is None else stream
+    if _is_journal(stream):
+        return {"to": "journal", "unit": _unit()}
+    try:
+        fd = stream.fileno()
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return {"to": "file", "path": str(Path(f"/proc/self/fd/{fd}").readlink())}
+    except (OSError, ValueError):
+        pass
+    return {"to": "nowhere"}
+
+
+def _unit() -> str:
+    """The systemd unit of this process."""
+    try:
+        groups = Path("/proc/self/cgroup").read_text("utf-8").split()
+    except OSError:
+        groups = []
+    found = [part for group in groups for part in group.split("/") if part.endswith(".service")]
+    return found[-1] if found else "povwatch.service"
 
 
 def _is_journal(stream: Stream) -> bool:
