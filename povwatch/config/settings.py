@@ -265,6 +265,15 @@ class Quality(Section):
     """MediaPipe's model of hand landmarks, the file hand_landmarker.task; empty for none."""
 
 
+class Page(Section):
+    """The page outputs/index.html."""
+
+    enabled: bool = True
+    """Whether it is written."""
+    title: str = "povwatch"
+    """Its heading, and the name of its tab."""
+
+
 class Disk(Section):
     """The space that povwatch leaves free."""
 
@@ -304,6 +313,7 @@ class Config(BaseSettings):
     engine: Engine = Field(default_factory=Engine)
     publish: Publish = Field(default_factory=Publish)
     quality: Quality = Field(default_factory=Quality)
+    page: Page = Field(default_factory=Page)
     disk: Disk = Field(default_factory=Disk)
     metrics: Metrics = Field(default_factory=Metrics)
     hooks: tuple[Hook, ...] = ()

@@ -84,7 +84,7 @@ class JournalFailed(JournalError):  # noqa: N818 - what happened, not a mistake 
 
 
 class NotWritten(PovwatchError):  # noqa: N818 - named by what it means
-    """A report could not be written."""
+    """A report or the page could not be written."""
 
 
 class Transient(PovwatchError):  # noqa: N818 - a class of errors, named by what it means for the job

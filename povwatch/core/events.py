@@ -127,6 +127,8 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "open": (INFO, "clips are started again"),
     "request-all": (INFO, "{verb}: {answer}"),
     "queue-paused": (WARNING, "the queue waits: {problem} Next try {at}"),
+    "page-unwritten": (WARNING, "the page is not up to date: {problem} Clips go on; next try {at}"),
+    "page-written": (INFO, "the page {page} is up to date again"),
     "publish-later": (WARNING, "{clip}: cannot be published yet: {problem} Next try {at}"),
     # -- a clip on its way
     "seen": (INFO, "{clip}: seen, {size}"),

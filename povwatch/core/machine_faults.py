@@ -48,6 +48,7 @@ class Place(Enum):
     SPEC = "write the JSON"
     ERROR_FILE = "write the error file"
     REPORT = "write the report"
+    PAGE = "write the page"
     PROCESS = "start a process or a thread"
     JOURNAL = "write the journal"
 
@@ -170,6 +171,7 @@ WAITS = {
     **dict.fromkeys((Place.READ_SPEC, Place.SPEC), "the clip; its grace stands still"),
     Place.ERROR_FILE: "nothing; the file is kept in the journal",
     Place.REPORT: "nothing; the journal has it all",
+    Place.PAGE: "nothing; it is tried every 30 s",
     Place.PROCESS: "what it was for",
     Place.JOURNAL: "everything, in the middle of the step",
 }
@@ -231,6 +233,11 @@ def _report(code: int, place: Place) -> Rule:
     return Rule(errors.NotWritten, WAITS[place], "", NEVER, "The report {where} cannot be written: {reason}.", todo)
 
 
+def _page(code: int, place: Place) -> Rule:
+    todo = TODO.get(code, MOUNT_IT if CAUSES[code] is Cause.DISK_AWAY else "Look at `journalctl -k`.")
+    return Rule(errors.NotWritten, WAITS[place], "", NEVER, "{where} cannot be written: {reason}.", todo)
+
+
 def _process(code: int, place: Place) -> Rule:
     sentence = "No process could be started for {where} ({reason})."
     return Rule(errors.Shortage, WAITS[place], "paused", RESOURCES_AGAIN, sentence, TODO[code])
@@ -251,6 +258,7 @@ TABLE: dict[tuple[int, Place], Rule] = {
     **{(code, Place.SOURCE): _source(code, Place.SOURCE) for code in CAUSES},
     **{(code, place): _in_inputs(code, place) for place in IN_INPUTS for code in CAUSES},
     **{(code, Place.REPORT): _report(code, Place.REPORT) for code in CAUSES},
+    **{(code, Place.PAGE): _page(code, Place.PAGE) for code in CAUSES},
     **{(code, Place.JOURNAL): _journal(code, Place.JOURNAL) for code in CAUSES},
     **{
         (code, Place.PROCESS): _process(code, Place.PROCESS)
@@ -276,6 +284,7 @@ OTHERWISE: dict[Place, tuple[type[errors.PovwatchError], str, str]] = {
     ),
     **dict.fromkeys(IN_INPUTS, (errors.InputsRefused, "Cannot {verb} {where}: {reason}.", "It is tried again.")),
     Place.REPORT: (errors.NotWritten, "The report {where} cannot be written: {reason}.", ""),
+    Place.PAGE: (errors.NotWritten, "{where} cannot be written: {reason}.", ""),
 }
 """What any other error number means in a place. It concerns no other clip."""
 

@@ -32,6 +32,7 @@ from povwatch.notifications.process import SenderProcess, by_unit
 from povwatch.notifications.spool import Spool as NoticeSpool
 from povwatch.notifications.watch import Notifications
 from povwatch.ops.rebuild.outputs import refuse_lost_journal
+from povwatch.page.part import Page
 from povwatch.publish import Publisher
 from povwatch.publish.outputs_watch import OutputsWatch
 from povwatch.queue.order import JobQueue
@@ -228,7 +229,11 @@ class App:
             "notifications": self.notifications,
             "metrics": self.metrics,
         }
-        """What takes turns, in that order, by the name that people read: the stages, and four that own no state."""
+        """What takes turns, in that order, by the name that people read: the stages, and those that own no state."""
+        self.page: Page | None = None
+        if config.page.enabled:
+            self.page = Page(config, store=self.store, outputs_watch=self.outputs_watch, wake=self.waker.wake)
+            self.parts["page"] = self.page
         self.store.listeners = tuple(self.parts.values())
         self.spool = Spool(config.paths.state)
 

@@ -64,7 +64,9 @@ def is_drained(app: App) -> bool:
         return False
     if not all(_is_stuck(app, job) for job in app.store.in_state(*WAITING, *CLAIMED)):
         return False
-    return not app.folder_monitor.hurry()  # a clip may have been replaced, or a JSON edited, while the last job ran
+    if app.folder_monitor.hurry():  # a clip may have been replaced, or a JSON edited, while the last job ran
+        return False
+    return app.page is None or app.page.idle
 
 
 def _is_stuck(app: App, job: Job) -> bool:

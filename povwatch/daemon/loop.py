@@ -283,6 +283,7 @@ class Daemon:
             ("last metrics", app.metrics.close),
             ("last facts", self._facts.close),
             ("last error files", app.error_files.save),
+            *([("closing of the page", app.page.close)] if app.page else []),
             ("closing of inputs/", app.arrival.close),
             ("closing of the journal", app.journal.close),
             ("closing of the notifier", self._notifier.close),

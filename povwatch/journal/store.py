@@ -66,6 +66,8 @@ class JobStore:
         """Who is told of every change, once it is journalled: the job before it and after it, and the change."""
         self._unobserved: list[tuple[Job, Job, Change]] = []
         """Changes within `together` that the observers are told of after the commit."""
+        self.on_change: Callable[[int], None] = _nobody
+        """Gets the number of each job that is added or changed, also of one whose change is undone. Must be quick."""
         self._routed: list[tuple[JobListener, str, Job]] = []
         """The calls that are still to be made, in order: whose, the method, the job."""
         self._routing = False
@@ -293,6 +295,7 @@ class JobStore:
 
     def _remember(self, job: Job) -> None:
         self._touched.add(job.id)
+        self.on_change(job.id)
         was = self._known_of(job.path, job.look)
         if was is not None and was.job == job.id:
             self.counts[was.state] -= 1
@@ -306,6 +309,10 @@ class JobStore:
             self.ended[job.id] = job
         else:
             self.ended.pop(job.id, None)  # a failed job may be finished again
+
+
+def _nobody(_job: int) -> None:
+    """Nobody wants to know."""
 
 
 def _known(job: Job) -> Known:

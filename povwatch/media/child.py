@@ -38,6 +38,7 @@ OPERATIONS = {
     "finish": ("povwatch.media.finish:finish", Place.FINISH),
     "check": ("povwatch.media.check:check", Place.CHECK),
     "score": ("povwatch.media.score:score", Place.CHECK),
+    "still": ("povwatch.media.still:still", Place.CHECK),
     "decode": ("povwatch.media.measure:decode", Place.PROCESS),
     "codecs": ("povwatch.media.codecs:codecs", Place.PROCESS),
 }

@@ -26,7 +26,7 @@ from povwatch.arrival import inspections
 from povwatch.arrival.watch import Watcher
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt import soundtrack
-from povwatch.config.settings import Arrival, Config, Disk, Engine, Grace, Paths
+from povwatch.config.settings import Arrival, Config, Disk, Engine, Grace, Page, Paths
 from povwatch.core import layout
 from povwatch.core.background import JobWork
 from povwatch.core.job import JobState
@@ -82,7 +82,11 @@ KEPT = "hands.mp4"
 """What is kept in those looks, in the clip's folder in outputs/."""
 
 CONFIG = Config(
-    arrival=Arrival(settle="1s"), grace=Grace(period="0s"), engine=Engine(kind="toys:Worker"), disk=Disk(reserve="0B")
+    arrival=Arrival(settle="1s"),
+    grace=Grace(period="0s"),
+    engine=Engine(kind="toys:Worker"),
+    disk=Disk(reserve="0B"),
+    page=Page(enabled=False),
 )
 
 workpiece.call = soundtrack.call = inspections.call = toys.media

@@ -51,6 +51,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "grace": {"period": "200ms"},
     "engine": {"kind": f"{ENGINES / 'copies.py'}:Engine"},
     "disk": {"reserve": "1MB"},
+    "page": {"enabled": False},
 }
 """The default configuration of tests: section to keys."""
 

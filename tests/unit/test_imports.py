@@ -34,6 +34,7 @@ PURE = [
     *("files/names.py", "arrival/settle.py", "workers/states.py", "engines/devices.py", "gpu/headroom.py"),
     *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/first.py", "spec/variables.py"),
     *("spec/placeholders.py", "spec/choices.py", "media/turn.py", "cli/rows.py"),
+    "page/cards.py",
 ]
 """No clock, disk or threads."""
 
@@ -96,6 +97,7 @@ FLOORS = [
     ["queue"],
     ["arrival", "grace", "run", "results"],
     ["ops", "notifications", "metrics"],
+    ["page"],
     ["daemon"],
     ["cli"],
 ]

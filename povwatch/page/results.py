@@ -1,0 +1,223 @@
+"""What the page says about results: from the manifests beside them, and small pictures. Runs in a thread.
+
+Somebody may have changed a manifest: it is read as data of a stranger's.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from povwatch.core import layout
+from povwatch.core.errors import PovwatchError
+from povwatch.core.layout import shown
+from povwatch.files.fs import closing, components, open_beneath, read_at_most
+from povwatch.media.errors import MediaStopped
+from povwatch.media.run import Limits, call
+from povwatch.page.cards import address, as_json, scores
+from povwatch.publish.own_files import add_own, own_names, replace_own
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+FILES = b"index_files"
+"""The folder of the page's files in outputs/, named as browsers name it when they save a page."""
+
+PICTURES = FILES + b"/pictures"
+TIMES = FILES + b"/times"
+
+MANIFEST_MAX = 4 * 2**20
+"""Bytes of a manifest that is read."""
+
+LIMITS = Limits(memory=8 * 2**30, cpu_seconds=120, file_bytes=2**20, nice=15)
+
+TIMEOUT = 120.0
+"""Seconds that a picture may take."""
+
+AT_ONCE = 1.0
+"""Seconds after which no further result is looked at in one go, so that the page is written meanwhile."""
+
+_NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
+
+VERSIONS_MAX = 20
+"""The most names of a moved clip that are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the folders are."""
+
+    inputs: Path
+    outputs: Path
+    moved_to: str
+    """publish.source_to if finished clips are moved; empty otherwise."""
+
+    @property
+    def to_inputs(self) -> bytes:
+        """inputs/, relative to outputs/."""
+        return os.path.relpath(os.fsencode(self.inputs), os.fsencode(self.outputs))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A job whose result is looked at."""
+
+    job: int
+    path: bytes
+    """The clip."""
+    output: bytes
+
+
+def look(cancelled: threading.Event, place: Place, wanted: Sequence[Wanted]) -> dict[int, dict[str, Any]]:
+    """Look at results: what their cards say, by job. Some may be missing at the end: they were not looked at."""
+    begun = time.monotonic()
+    found: dict[int, dict[str, Any]] = {}
+    pictures = own_names(place.outputs, PICTURES)
+    for one in wanted:
+        if cancelled.is_set() or time.monotonic() - begun > AT_ONCE:
+            break
+        found[one.job] = _look(cancelled, place, one, pictures)
+    return found
+
+
+def input_of(place: Place, path: bytes, size: int | None) -> tuple[bytes | None, str]:
+    """The clip, relative to inputs/, where it is now; None if it is not there. And what is to be said about it."""
+    folder, name = layout.split(path)
+    places = [path]
+    if place.moved_to:
+        to = layout.filled(place.moved_to, folder=folder, name=name)
+        root, suffix = os.path.splitext(to)  # noqa: PTH122 - bytes
+        places += [to, *(b"%s_v%d%s" % (root, number, suffix) for number in range(2, VERSIONS_MAX))]
+    replaced = False
+    for number, candidate in enumerate(places):
+        try:
+            status = (place.inputs / os.fsdecode(candidate)).lstat()
+        except OSError:
+            if number > 1:
+                break
+            continue
+        if size is None or status.st_size == size:
+            return candidate, ""
+        replaced = True
+    return None, "The input has been replaced since." if replaced else "The input is no longer in inputs/."
+
+
+def _look(cancelled: threading.Event, place: Place, one: Wanted, pictures: set[bytes]) -> dict[str, Any]:
+    text = _manifest(place.outputs, layout.manifest(one.output))
+    source, output = _object(text.get("source")), _object(text.get("output"))
+    clip, said = input_of(place, one.path, _whole(source.get("size")))
+    found: dict[str, Any] = {
+        "output": shown(one.output),
+        "kind": "preview" if text.get("kind", b"_preview" in one.output and "preview") == "preview" else "aug",
+        "scores": scores(text.get("scores")),
+        "drawn": {str(key)[:80]: str(value)[:200] for key, value in _object(text.get("drawn")).items()},
+        "views": _views(place, one, text, clip),
+        "input": said,
+        "constant": source.get("constant") is not False,
+        "rate": str(output.get("rate") or source.get("rate") or "")[:40],
+        "frames": _whole(output.get("frames")),
+    }
+    if text:
+        found["manifest"] = address(layout.manifest(one.output))
+        found["run"] = str(text.get("run_id"))[:80]
+        found["spec"] = _object(text.get("spec"))
+    name = text.get("run_id") if _NAME.fullmatch(str(text.get("run_id"))) else f"job-{one.job}"
+    found |= _picture(cancelled, place, one, clip, str(name), pictures=pictures, even=bool(found["constant"]))
+    return {key: value for key, value in found.items() if value not in (None, "", {}, [])}
+
+
+def _views(place: Place, one: Wanted, text: Mapping[str, Any], clip: bytes | None) -> list[dict[str, Any]]:
+    """The videos that can be played, each with its address and codec: the input, the controls, the result."""
+    source, output = _object(text.get("source")), _object(text.get("output"))
+    found: list[dict[str, Any]] = []
+    if clip is not None:
+        found.append({"what": "input", "at": address(clip, place.to_inputs), "codec": _word(source.get("codec"))})
+    folder = layout.split(one.output)[0]
+    for key, control in _object(text.get("control_videos")).items():
+        path = _path(_object(control).get("path_hex"))
+        if path is not None and layout.split(path)[0] == folder:
+            found.append({"what": f"control {_word(key)}", "at": address(path), "codec": "h264"})
+    found.append({"what": "result", "at": address(one.output), "codec": _word(output.get("codec"))})
+    return found
+
+
+def _picture(
+    cancelled: threading.Event,
+    place: Place,
+    one: Wanted,
+    clip: bytes | None,
+    name: str,
+    *,
+    pictures: set[bytes],
+    even: bool,
+) -> dict[str, str]:
+    """The addresses of the small picture, and of the times of its frames if they are uneven."""
+    jpeg, times = (folder + b"/" + name.encode() for folder in (PICTURES, TIMES))
+    jpeg, times = jpeg + b".jpg", times + b".js"
+    found = {"picture": address(jpeg)} | ({} if even else {"uneven": address(times)})
+    if layout.split(jpeg)[1] in pictures:
+        return found
+    videos = [(place.outputs, one.output)]
+    if clip is not None:
+        videos.insert(0, (place.inputs, clip))
+    made = _made(cancelled, videos, even=even) or (_made(cancelled, videos[1:], even=even) if videos[1:] else None)
+    if made is None:
+        return {}
+    if made["times"] is not None:
+        script = f"/* povwatch */\npovwatch.times({as_json({'name': name, 'times': made['times']})});\n"
+        replace_own(place.outputs, times, script.encode())
+    add_own(place.outputs, jpeg, base64.b64decode(made["jpeg"]))
+    return found
+
+
+def _made(cancelled: threading.Event, videos: Sequence[tuple[Path, bytes]], *, even: bool) -> dict[str, Any] | None:
+    """The picture; None if one of the videos is gone, or cannot be read."""
+    args = {
+        "videos": [{"root": str(root), "path": os.fsdecode(path)} for root, path in videos],
+        "times": not even,
+    }
+    try:
+        return call("still", args, timeout=TIMEOUT, limits=LIMITS, cancelled=cancelled)
+    except MediaStopped:
+        raise
+    except PovwatchError:
+        return None
+
+
+def _manifest(outputs: Path, path: bytes) -> dict[str, Any]:
+    """A manifest; an empty one if there is none that can be read."""
+    try:
+        with (
+            closing(os.open(outputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root,
+            closing(open_beneath(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)) as fd,
+        ):
+            data = read_at_most(fd, MANIFEST_MAX)
+        return _object(json.loads(data))
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _word(value: object) -> str:
+    return str(value or "")[:40]
+
+
+def _path(text: object) -> bytes | None:
+    try:
+        return b"/".join(components(bytes.fromhex(str(text)))) or None
+    except ValueError:
+        return None

@@ -1,0 +1,315 @@
+"""outputs/index.html in Debian's Chromium, over file://: made by the real daemon, used with keys and looked at."""
+
+from __future__ import annotations
+
+import json
+import time
+from fractions import Fraction
+
+import pytest
+from support.browser import Browser
+from support.clips import make_clip, number_of
+from support.daemons import Daemon, toy
+
+from povwatch.core.layout import shown
+
+HOSTILE = [
+    "odd/He said \"hi\" #1? 50% & 'more'.mp4",
+    "odd/<img src=x onerror=alert(1)>.mp4",
+    "odd/new\nline.mp4",
+    "odd/\u202ertl 🧤 عربى.mp4",
+    "odd/a:b%20c.mp4",
+]
+
+EVEN, UNEVEN, TURNED, LATE = "kitchen/even.mp4", "kitchen/uneven.mp4", "bench/turned.mp4", "bench/late.mov"
+MANY = 40
+"""Frames of the clips that are played."""
+
+TIMES = [n * 30 + (n % 3) * 9 + (n // 10) * 25 for n in range(MANY)]
+"""Milliseconds at which the uneven clip's frames are shown."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A folder with a page: done clips with a look, hostile names, an odd file, and a clip that is held."""
+    folder = tmp_path_factory.mktemp("page") / "pov # 100%"
+    with Daemon(folder, page={"enabled": True, "title": "Hands & <b>"}, engine={"kind": toy("dims")}) as daemon:
+        for name in (EVEN, UNEVEN, TURNED, LATE, "odd/x"):
+            (daemon.inputs / name).parent.mkdir(exist_ok=True)
+        make_clip(daemon.inputs / EVEN, frames=MANY, fps=25, audio="aac")
+        make_clip(daemon.inputs / UNEVEN, frames=MANY, times=TIMES, time_base=Fraction(1, 1000))
+        make_clip(daemon.inputs / TURNED, frames=MANY, rotation=90)
+        make_clip(daemon.inputs / LATE, frames=MANY, times=[n + 6 for n in range(MANY)], audio="aac")
+        for name in HOSTILE:
+            make_clip(daemon.inputs / name, frames=2)
+        (daemon.inputs / "odd/notes.mp4").write_text("no video at all\n" * 200)
+        (daemon.inputs / "kitchen/even.night.json").write_text(
+            json.dumps({"name": "even_night", "video_path": "even.mp4", "prompt": "By night.", "edge": {}})
+        )
+        done = daemon.once("--grace", "0s")
+        assert done.returncode == 1, done.stderr  # for notes.mp4
+        scores = {"even_aug": 0.9, "even_night_aug": 0.2, "uneven_aug": 0.5}
+        for name, value in scores.items():
+            manifest = daemon.outputs / f"kitchen/{name.split('_')[0]}/{name}.json"
+            manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"scores": {"toy_score": value}}))
+        daemon.once("--grace", "0s")  # it reads the manifests again
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("chromium")) as browser:
+        browser.look(1200, 800)
+        yield browser
+
+
+@pytest.fixture
+def page(world, browser):
+    """The page as it is first opened; no script may have failed at the end."""
+    browser.look(1200, 800)
+    browser.open(world.outputs / "index.html")
+    browser.until("!!document.querySelector('.card')")
+    yield browser
+    assert browser.complaints == []
+
+
+def cards(page):
+    return page.do("[...document.querySelectorAll('#clips > li')].map(one => povwatch.names(one))")
+
+
+def opened(page, name):
+    """Open a clip as a click on its card does, and wait until its videos have their first frames."""
+    page.do(f"povwatch.show({json.dumps(name)})")
+    page.until("povwatch.viewer.player.cells.length > 0 && povwatch.viewer.player.settled")
+
+
+def panes(page):
+    """The number of the frame that each video shows on the screen."""
+    picture = page.picture()
+    boxes = page.do(
+        "povwatch.viewer.player.cells.map(({video}) => { const box = video.getBoundingClientRect();"
+        " const scale = Math.min(box.width / video.videoWidth, box.height / video.videoHeight);"
+        " const [w, h] = [video.videoWidth * scale, video.videoHeight * scale];"
+        " return [box.x + (box.width - w) / 2, box.y + (box.height - h) / 2, w, h]; })"
+    )
+    return [number_of(picture[round(y) : round(y + h), round(x) : round(x + w)]) for x, y, w, h in boxes]
+
+
+def at_rest(page):
+    """The frames on the screen once all seeks have ended."""
+    page.until("povwatch.viewer.player.settled")
+    page.do("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return panes(page)
+
+
+@pytest.mark.parametrize("clip", [EVEN, UNEVEN, TURNED, LATE])
+def test_steps_frame_by_frame(page, clip):
+    """The arrow keys show the same frame in every video: uneven times, a turned clip, one that begins late."""
+    opened(page, clip)
+    assert at_rest(page) == [0, 0]
+    for keys, frame in (
+        (["ArrowRight"] * 3, 3),
+        (["ArrowLeft"], 2),
+        (["End"], MANY - 1),
+        (["ArrowLeft"] * 2, MANY - 3),
+    ):
+        page.press(*keys)
+        assert at_rest(page) == [frame, frame]
+    page.press("ArrowLeft", shift=True)
+    assert at_rest(page) == [MANY - 13, MANY - 13]
+
+
+@pytest.mark.parametrize("clip", [EVEN, UNEVEN])
+def test_plays_in_step(page, clip):
+    """While it plays, also in a loop, no two videos are more than one frame apart on the screen."""
+    opened(page, clip)
+    page.press(" ")
+    page.until("povwatch.viewer.player.playing && povwatch.viewer.player.frame > 2")
+    seen = []
+    for _ in range(10):
+        seen.append(panes(page))
+        time.sleep(0.13)
+    page.press(" ")
+    apart = [min(abs(a - b), MANY - abs(a - b)) for a, b in seen]
+    assert max(apart) <= 1, seen
+    assert len({a for a, _ in seen}) > 3, seen
+    now = at_rest(page)
+    assert now[0] == now[1] == page.do("povwatch.viewer.player.frame")
+
+
+def test_half_speed_and_no_loop(page):
+    """H plays at half speed; without the loop it stops at the last frame."""
+    opened(page, EVEN)
+    page.press("h", "l", " ")
+    assert page.do("povwatch.viewer.player.cells.every(({video}) => video.playbackRate < 0.7)")
+    page.press("h")
+    page.until("!povwatch.viewer.player.playing")
+    assert at_rest(page) == [MANY - 1, MANY - 1]
+    page.press("l")
+
+
+def test_wipe_between_two(page):
+    """Left of the edge is the input, right of it the darker result; the edge moves by mouse and by key."""
+    opened(page, EVEN)
+    page.press("w")
+    page.until("povwatch.viewer.player.settled")
+    box = page.do(
+        "(() => { const box = document.querySelector('.frame').getBoundingClientRect();"
+        " return [box.x, box.y, box.width, box.height] })()"
+    )
+
+    def light(part):
+        picture = page.picture()
+        x, y, width, height = (round(value) for value in box)
+        return float(picture[y + height // 2, x + round(part * width)].mean())
+
+    at_rest(page)
+    bright, dark = light(0.45), light(0.55)
+    assert dark < 0.75 * bright
+    x, y, width, height = box
+    page.point("mousePressed", x + width / 2, y + height / 2)
+    page.point("mouseMoved", x + 0.3 * width, y + height / 2)
+    page.point("mouseReleased", x + 0.3 * width, y + height / 2)
+    at_rest(page)
+    assert light(0.45) < 0.75 * bright
+    page.do("document.querySelector('.edge').focus()")
+    page.press("End")
+    at_rest(page)
+    assert light(0.95) > 0.75 * bright
+    page.press("w")
+
+
+def test_finds_clips(page):
+    """Search, state, folder, look, score and order choose the cards, and the address keeps the choice."""
+    everything = cards(page)
+    assert len(everything) == 5 + len(HOSTILE)
+    page.do("document.querySelector('#search').focus()")
+    page.type("kitchen")
+    assert sorted(cards(page)) == [EVEN, UNEVEN]
+    page.do("povwatch.choose({text: '', group: 'failed'})")
+    assert cards(page) == ["odd/notes.mp4"]
+    page.do("povwatch.choose({group: '', folder: 'bench'})")
+    assert sorted(cards(page)) == [LATE, TURNED]
+    page.do("povwatch.choose({folder: '', look: 'night'})")
+    assert cards(page) == [EVEN]
+    page.do("povwatch.choose({look: '', order: 'toy_score low'})")
+    assert cards(page)[:2] == [EVEN, UNEVEN]
+    page.do("povwatch.choose({order: 'toy_score high'})")
+    assert cards(page)[:2] == [EVEN, UNEVEN]
+    page.do("povwatch.choose({score: 'toy_score most', bound: '0.3'})")
+    assert cards(page) == [EVEN]
+    page.do("location.reload()")
+    page.until("document.querySelectorAll('#clips > li').length === 1")
+    assert page.do("document.querySelector('#bound').value") == "0.3"
+    page.do("povwatch.choose({look: 'own'})")
+    assert cards(page) == []
+    assert page.do("document.querySelector('#none').textContent") == "No clip is like that."
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_play(page, name):
+    """Whatever a clip is called, its name is text, and its input and result play from file://."""
+    opened(page, shown(name.encode()))
+    assert page.do("povwatch.viewer.player.cells.map(cell => [cell.view.name, cell.bad])") == [
+        ["Input", ""],
+        ["Result", ""],
+    ]
+    assert page.do("document.querySelectorAll('img[src=x], h2 b, h1 b').length") == 0
+    assert page.do("document.querySelector('h1').textContent") == "Hands & <b>"
+
+
+def test_error_and_command(page):
+    """A clip that failed says why and what to do; its command is copied by one click."""
+    page.do("povwatch.show('odd/notes.mp4')")
+    page.until("!!document.querySelector('.error')")
+    assert "Replace it with the video itself" in page.do("document.querySelector('.error').textContent")
+    page.call("Browser.grantPermissions", permissions=["clipboardReadWrite"])
+    page.click(".command .copy")
+    page.until("document.querySelector('.command .copy').textContent === 'Copied'")
+    assert page.do("navigator.clipboard.readText()") == "povwatch retry odd/notes.mp4"
+
+
+def test_json_as_it_was_run(page, world):
+    """The JSON is the one that was run, long texts in full."""
+    opened(page, EVEN)
+    run = json.loads(page.do("document.querySelector('.facts pre').textContent"))
+    assert run == json.loads((world.outputs / "kitchen/even/even_aug.json").read_text())["spec"]
+
+
+def test_result_that_is_gone(page, world):
+    """A result that was deleted by hand is told in words, and the input plays on."""
+    result = world.outputs / "odd/a:b%20c/a:b%20c_aug.mp4"
+    aside = result.rename(result.with_suffix(".aside"))
+    opened(page, "odd/a:b%20c.mp4")
+    assert "This file is not there" in page.do("povwatch.viewer.player.cells[1].box.textContent")
+    page.press("ArrowRight")
+    page.until("povwatch.viewer.player.settled")
+    assert page.do("[povwatch.viewer.player.frame, povwatch.viewer.player.cells[0].bad]") == [1, ""]
+    aside.rename(result)
+    page.complaints.clear()  # the browser itself logs the missing file
+
+
+def test_keyboard_alone(page):
+    """With keys alone a clip is opened, looked at and closed, and the focus comes back to its card."""
+    page.do("document.querySelector('#order').focus()")
+    page.press("Tab", "Enter")
+    page.until("document.querySelector('#viewer').open")
+    page.press("j")
+    second = page.do("povwatch.viewer.clip.clip")
+    page.press("Escape")
+    page.until("!document.querySelector('#viewer').open")
+    assert page.do("document.activeElement.className").startswith("card")
+    assert page.do("document.activeElement.getAttribute('aria-label')").startswith(second)
+    page.press("/")
+    assert page.do("document.activeElement.id") == "search"
+
+
+def test_everything_has_a_name(page):
+    """Everything that can be used has a name for screen readers."""
+    opened(page, EVEN)
+    page.do("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    page.call("Accessibility.enable")
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    used = {
+        "button",
+        "slider",
+        "combobox",
+        "textbox",
+        "searchbox",
+        "spinbutton",
+        "link",
+        "checkbox",
+        "DisclosureTriangle",
+    }
+    controls = [node for node in nodes if node.get("role", {}).get("value") in used and not node.get("ignored")]
+    assert len(controls) > 20
+    assert [node for node in controls if not node.get("name", {}).get("value")] == []
+
+
+def test_dark_and_phone(page):
+    """It is dark where the system is, and as wide as a phone without scrolling sideways."""
+    light = page.do("getComputedStyle(document.documentElement).backgroundColor")
+    page.look(390, 800, dark=True, calm=True)
+    assert page.do("getComputedStyle(document.documentElement).backgroundColor") != light
+    assert page.do("document.documentElement.scrollWidth") <= 390
+    opened(page, EVEN)
+    assert page.do("[document.querySelector('.body').scrollWidth, document.querySelector('.bar').scrollWidth]") == [
+        390,
+        390,
+    ]
+    assert page.do("getComputedStyle(document.querySelector('.card')).transitionDuration") == "0s"
+
+
+def test_open_page_hears_of_changes(page, world):
+    """A page that stays open shows a new clip, and the viewer stays at its frame."""
+    opened(page, EVEN)
+    page.press("ArrowRight", "ArrowRight")
+    at_rest(page)
+    make_clip(world.inputs / "new.mp4", frames=2)
+    world.once("--grace", "0s")
+    page.do("document.dispatchEvent(new Event('visibilitychange'))")
+    page.until("!!povwatch.find('new.mp4')")
+    assert page.do("[povwatch.viewer.clip.clip, povwatch.viewer.player.frame]") == [EVEN, 2]
+    assert at_rest(page) == [2, 2]
+    page.press("Escape")
+    page.until("povwatch.names(document.querySelector('#clips > li')) === 'new.mp4'")
