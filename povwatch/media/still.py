@@ -112,7 +112,7 @@ def _picture(frame: VideoFrame) -> NDArray[np.uint8]:
     across, down = (frame.height, frame.width) if turn.transpose else (frame.width, frame.height)
     wide = max(2, min(WIDE_MAX, round(across * HEIGHT / down)))
     size = (HEIGHT, wide) if turn.transpose else (wide, HEIGHT)
-    rgb = frame.reformat(*size, format="rgb24", interpolation="AREA").to_ndarray()
+    rgb = np.asarray(frame.reformat(*size, format="rgb24", interpolation="AREA").to_ndarray(), np.uint8)
     upright = np.stack([turn.apply(rgb[..., part]) for part in range(3)], axis=2) if turn else rgb
     beyond = max(0, wide - WIDTH_MAX) // 2
     return upright[:, beyond : beyond + WIDTH_MAX]

@@ -90,7 +90,7 @@ def known_identity(outputs: Path) -> str | None:
     return None if found is None else found[1].decode()
 
 
-def write(
+def write_page(
     _cancelled: threading.Event | None, outputs: Path, contents: Contents | None, progress: dict[str, Any]
 ) -> float:
     """Write the page, or the progress alone if there are no contents. Returns the seconds that it took.
@@ -100,12 +100,12 @@ def write(
     """
     begun = time.monotonic()
     if contents is not None:
-        _write_page(outputs, contents)
+        _write_all(outputs, contents)
     replace_own(outputs, FILES + b"/progress.js", _script("progress", as_json(progress)))
     return time.monotonic() - begun
 
 
-def _write_page(outputs: Path, contents: Contents) -> None:
+def _write_all(outputs: Path, contents: Contents) -> None:
     index = _index(contents)
     _refuse_foreign(outputs)
     folder = identity(outputs)

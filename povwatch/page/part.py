@@ -19,10 +19,9 @@ from povwatch.core.layout import shown
 from povwatch.core.stage import JobListener
 from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.media.errors import MediaStopped
-from povwatch.page import files, results
 from povwatch.page.cards import address, as_text, describe, output_of
-from povwatch.page.files import Contents, Row
-from povwatch.page.results import Place, Wanted
+from povwatch.page.files import INDEX, Contents, Row, write_page
+from povwatch.page.results import Place, Wanted, look_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,7 +155,7 @@ class Page(JobListener):
         contents = self._contents()
         progress = self._progress_now() | {"at": contents.at, "stopped": True}
         with suppress(PovwatchError):
-            files.write(None, self._place.outputs, contents, progress)
+            write_page(None, self._place.outputs, contents, progress)
 
     # -- from the journal
 
@@ -228,7 +227,7 @@ class Page(JobListener):
             for job_id in heapq.nlargest(LOOK_AT_ONCE, self._unseen)
             if (card := self._cards[job_id]).output is not None
         ]
-        self._background.submit(LOOK, self._looked, results.look, self._place, wanted)
+        self._background.submit(LOOK, self._looked, look_at, self._place, wanted)
 
     def _looked(self, outcome: dict[int, dict[str, Any]] | Exception) -> None:
         now = self._store.clock.boot()
@@ -281,7 +280,7 @@ class Page(JobListener):
         self._progress = progress | {"revision": self._revision}
         told = self._progress | {"at": round(self._store.clock.wall(), 1)}
         self._next = now + WRITE_EVERY
-        self._background.submit(WRITE, self._written, files.write, self._place.outputs, contents, told)
+        self._background.submit(WRITE, self._written, write_page, self._place.outputs, contents, told)
 
     def _written(self, outcome: float | Exception) -> None:
         now = self._store.clock.boot()
@@ -292,7 +291,7 @@ class Page(JobListener):
             return
         self._next = max(self._next, now + 10 * outcome)
         if self._problems.pop(WRITE, None):
-            say("page-written", page=self._place.outputs / "index.html")
+            say("page-written", page=self._place.outputs / INDEX.decode())
 
     def _failed(self, what: str, outcome: Exception) -> None:
         """Log why the page is not up to date; the same reason once."""

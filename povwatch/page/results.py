@@ -75,7 +75,7 @@ class Wanted:
     output: bytes
 
 
-def look(cancelled: threading.Event, place: Place, wanted: Sequence[Wanted]) -> dict[int, dict[str, Any]]:
+def look_at(cancelled: threading.Event, place: Place, wanted: Sequence[Wanted]) -> dict[int, dict[str, Any]]:
     """Look at results: what their cards say, by job. Some may be missing at the end: they were not looked at."""
     begun = time.monotonic()
     found: dict[int, dict[str, Any]] = {}

@@ -131,7 +131,7 @@ def _refuse_another(outputs: Path, here: int, path: bytes) -> None:
     if not stat.S_ISREG(found.st_mode) or (found.st_size and read_own(outputs, path) is None):
         raise NotWritten(
             f"{outputs}/{layout.shown(path)} is not povwatch's own, and stays as it is.",
-            "Move it away, or set enabled = false in [page].",
+            "Move it away; or, for the page, set enabled = false in [page].",
         )
 
 
