@@ -641,7 +641,7 @@
         video.addEventListener("loadeddata", () => setTimeout(() => { resolve(); this.follow(cell); }, 700), { once: true });
       });
       video.addEventListener("ended", () => this.over());
-      video.addEventListener("seeked", () => this.arrived());
+      video.addEventListener("seeked", () => { cell.seeks = video.seeking; this.arrived(); });
       video.src = view.at;
       return cell;
     }
@@ -669,7 +669,7 @@
     /** Whether every video shows the frame that it is to show. */
     get settled() {
       return this.prepared && !this.playing && this.target === null && this.checking === null
-        && this.good.every(({ video }) => !video.seeking && video.readyState >= 2);
+        && this.good.every((cell) => !cell.seeks && cell.video.readyState >= 2);
     }
 
     follow(cell) {
@@ -764,7 +764,10 @@
 
     put(cell, frame) {
       const tries = this.times.length ? UNEVEN_TRIES : EVEN_TRIES;
-      cell.video.currentTime = cell.origin + this.at(frame) + tries[cell.tries] * this.length(frame);
+      cell.seeks = true;
+      const time = cell.origin + this.at(frame) + tries[cell.tries] * this.length(frame);
+      const last = frame === this.frames - 1 && cell.tries > 0 && Number.isFinite(cell.video.duration);
+      cell.video.currentTime = last ? cell.video.duration : time;
     }
 
     /** Whether each shows the frame that it was put to. A file may say that a frame lasts longer than it does, and a

@@ -7,7 +7,7 @@ import time
 from fractions import Fraction
 
 import pytest
-from support.browser import Browser
+from support.browser import PATIENCE, Browser
 from support.clips import make_clip, number_of
 from support.daemons import Daemon, toy
 
@@ -95,18 +95,20 @@ def panes(page):
     return [number_of(picture[round(y) : round(y + h), round(x) : round(x + w)]) for x, y, w, h in boxes]
 
 
-def at_rest(page):
-    """The frames on the screen once all seeks have ended."""
+def shows(page, *frames):
+    """Wait until the videos show these frames on the screen, and nothing is on its way any more."""
     page.until("povwatch.viewer.player.settled")
-    page.do("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return panes(page)
+    deadline = time.monotonic() + PATIENCE
+    while (found := panes(page)) != list(frames):
+        assert time.monotonic() < deadline, f"{found}, not {frames}"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("clip", [EVEN, UNEVEN, TURNED, LATE])
 def test_steps_frame_by_frame(page, clip):
     """The arrow keys show the same frame in every video: uneven times, a turned clip, one that begins late."""
     opened(page, clip)
-    assert at_rest(page) == [0, 0]
+    shows(page, 0, 0)
     for keys, frame in (
         (["ArrowRight"] * 3, 3),
         (["ArrowLeft"], 2),
@@ -114,27 +116,37 @@ def test_steps_frame_by_frame(page, clip):
         (["ArrowLeft"] * 2, MANY - 3),
     ):
         page.press(*keys)
-        assert at_rest(page) == [frame, frame]
+        shows(page, frame, frame)
     page.press("ArrowLeft", shift=True)
-    assert at_rest(page) == [MANY - 13, MANY - 13]
+    shows(page, MANY - 13, MANY - 13)
+
+
+def played(page, speed, samples):
+    """The frames that two videos show at some moments while they play."""
+    page.do(f"povwatch.viewer.player.setSpeed({speed})")
+    page.press(" ")
+    page.until("povwatch.viewer.player.playing && povwatch.viewer.player.frame > 2")
+    seen = []
+    for _ in range(samples):
+        seen.append(panes(page))
+        time.sleep(0.1)
+    page.press(" ")
+    return seen
 
 
 @pytest.mark.parametrize("clip", [EVEN, UNEVEN])
 def test_plays_in_step(page, clip):
-    """While it plays, also in a loop, no two videos are more than one frame apart on the screen."""
+    """While it plays, also in a loop, the videos show the same frame on the screen, or neighbours.
+
+    At full speed a busy machine may be late with one of them, so there the middle of the samples counts.
+    """
     opened(page, clip)
-    page.press(" ")
-    page.until("povwatch.viewer.player.playing && povwatch.viewer.player.frame > 2")
-    seen = []
-    for _ in range(10):
-        seen.append(panes(page))
-        time.sleep(0.13)
-    page.press(" ")
-    apart = [min(abs(a - b), MANY - abs(a - b)) for a, b in seen]
-    assert max(apart) <= 1, seen
-    assert len({a for a, _ in seen}) > 3, seen
-    now = at_rest(page)
-    assert now[0] == now[1] == page.do("povwatch.viewer.player.frame")
+    slowly, fully = played(page, 0.25, 6), played(page, 1, 9)
+    apart = [sorted(min(abs(a - b), MANY - abs(a - b)) for a, b in seen) for seen in (slowly, fully)]
+    assert apart[0][-1] <= 1, slowly
+    assert apart[1][len(fully) // 2] <= 1, fully
+    assert len({a for a, _ in fully}) > 3, fully
+    shows(page, *[page.do("povwatch.viewer.player.frame")] * 2)
 
 
 def test_half_speed_and_no_loop(page):
@@ -144,7 +156,7 @@ def test_half_speed_and_no_loop(page):
     assert page.do("povwatch.viewer.player.cells.every(({video}) => video.playbackRate < 0.7)")
     page.press("h")
     page.until("!povwatch.viewer.player.playing")
-    assert at_rest(page) == [MANY - 1, MANY - 1]
+    shows(page, MANY - 1, MANY - 1)
     page.press("l")
 
 
@@ -163,18 +175,18 @@ def test_wipe_between_two(page):
         x, y, width, height = (round(value) for value in box)
         return float(picture[y + height // 2, x + round(part * width)].mean())
 
-    at_rest(page)
+    shows(page, 0, 0)
     bright, dark = light(0.45), light(0.55)
     assert dark < 0.75 * bright
     x, y, width, height = box
     page.point("mousePressed", x + width / 2, y + height / 2)
     page.point("mouseMoved", x + 0.3 * width, y + height / 2)
     page.point("mouseReleased", x + 0.3 * width, y + height / 2)
-    at_rest(page)
+    page.do("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert light(0.45) < 0.75 * bright
     page.do("document.querySelector('.edge').focus()")
     page.press("End")
-    at_rest(page)
+    page.do("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert light(0.95) > 0.75 * bright
     page.press("w")
 
@@ -259,7 +271,7 @@ def test_keyboard_alone(page):
     page.press("Escape")
     page.until("!document.querySelector('#viewer').open")
     assert page.do("document.activeElement.className").startswith("card")
-    assert page.do("document.activeElement.getAttribute('aria-label')").startswith(second)
+    page.until(f"document.activeElement.getAttribute('aria-label').startsWith({json.dumps(second)})")
     page.press("/")
     assert page.do("document.activeElement.id") == "search"
 
@@ -304,12 +316,12 @@ def test_open_page_hears_of_changes(page, world):
     """A page that stays open shows a new clip, and the viewer stays at its frame."""
     opened(page, EVEN)
     page.press("ArrowRight", "ArrowRight")
-    at_rest(page)
+    shows(page, 2, 2)
     make_clip(world.inputs / "new.mp4", frames=2)
     world.once("--grace", "0s")
     page.do("document.dispatchEvent(new Event('visibilitychange'))")
     page.until("!!povwatch.find('new.mp4')")
     assert page.do("[povwatch.viewer.clip.clip, povwatch.viewer.player.frame]") == [EVEN, 2]
-    assert at_rest(page) == [2, 2]
+    shows(page, 2, 2)
     page.press("Escape")
     page.until("povwatch.names(document.querySelector('#clips > li')) === 'new.mp4'")

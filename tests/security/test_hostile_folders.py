@@ -79,7 +79,7 @@ WORDS = [
 
 ASKING = [
     *(["show"], ["show", "--json"], ["why"], ["go"], ["hold"], ["retry"], ["retry", "--force"], ["cancel"]),
-    *(["vary", "--seed", "1"], ["vary", "--template", "driving"]),
+    *(["vary", "--seed", "1"], ["vary", "--template", "driving"], ["marks", "import"]),
 ]
 
 WHOLE = [
