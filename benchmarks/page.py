@@ -73,7 +73,7 @@ def main() -> None:
             print(f"{turn} opening: interactive after {ready:.0f} ms")
         for what, choice in (
             ("search", "{text: 'clip_0005'}"),
-            ("worst edge F1 first", "{text: '', order: 'edge_f1 low'}"),
+            ("worst edge F1 first", "{text: '', order: 'edge_f1 worst'}"),
         ):
             took = browser.do(
                 f"(() => {{ const t = performance.now(); povwatch.choose({choice});"

@@ -72,7 +72,7 @@ def describe(job: Job, events: Sequence[Event], now: float) -> dict[str, Any]:
         "duration": line.source.duration,
         "codec": source.get("codec"),
         "spec": _given(members(job.spec_json)) if job.spec_json else None,
-        "scores": scores(members(job.artifact).get("scores")),
+        "scores": scores(dict(line.scores)),
     }
     if job.state is JobState.GRACE and job.waiting_on in CLOCK_RUNS and job.grace_left is not None:
         found["starts"] = (job.grace_saved_at or now) + job.grace_left

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from povwatch import __version__
+from povwatch.core.scores import SCORES
 from povwatch.page.cards import as_json
 from povwatch.page.results import FILES
 from povwatch.publish.own_files import add_own, own_names, read_own, replace_own
@@ -121,6 +122,7 @@ def _write_all(outputs: Path, contents: Contents) -> None:
             "title": contents.title,
             "at": contents.at,
             "hidden": contents.hidden,
+            "scores": {one.name: {"words": one.words, "higher": one.higher} for one in SCORES.values()},
             "texts": list(contents.texts),
         }
     )

@@ -17,10 +17,11 @@
   };
   const STAGES = {
     hooks: "hooks", prepare: "copying the clip", mask: "making the mask", sound: "reading the sound",
-    generate: "generating", finish: "times and sound", check: "checking every frame", publish: "publishing",
+    generate: "generating", finish: "times and sound", check: "checking every frame", score: "scoring",
+    publish: "publishing",
     lost: "failed attempts",
   };
-  const SCORES = { edge_f1: "edge F1", blur_ssim: "blur SSIM", temporal_residual: "temporal residual" };
+  const SCORES = { edge_f1: "edge F1", blur_ssim: "blur SSIM", hands_pck: "hands PCK" };
   const UNPLAYABLE = { hevc: "video/mp4; codecs=\"hvc1.1.6.L93.B0\"", av1: "video/mp4; codecs=\"av01.0.04M.08\"" };
   const NEVER = new Set(["prores", "mpeg4", "mjpeg", "dnxhd", "ffv1", "rawvideo"]);
 
@@ -87,7 +88,11 @@
     return `${when.toLocaleDateString([], { day: "numeric", month: "short" })}, ${time}`;
   }
 
-  const scoreName = (key) => SCORES[key] || key.replaceAll("_", " ");
+  const scoreName = (key) => {
+    const kept = key.endsWith("_kept") && SCORES[key.slice(0, -5)];
+    return SCORES[key] || (kept ? `${kept}, kept` : key.replaceAll("_", " "));
+  };
+  const higher = (key) => !head.scores[key] || head.scores[key].higher; // whether more of it is better
   const number = (value) => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(Math.abs(value) < 0.1 ? 3 : 2));
   const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
   const said = (text) => { $("#said").textContent = text; };
@@ -260,7 +265,8 @@
     }[key] || ((clip) => {
       const values = clip.jobs.map((job) => (job.scores || {})[key]).filter((value) => value !== undefined);
       if (!values.length) return [Infinity];
-      return [way === "high" ? -Math.max(...values) : Math.min(...values)];
+      const low = (way === "worst") === higher(key); // the worst look of a clip counts, or the best
+      return [low ? Math.min(...values) : -Math.max(...values)];
     });
     const keyed = found.map((clip) => [by(clip), clip]);
     keyed.sort(([a], [b]) => {
@@ -408,7 +414,7 @@
   function mainScore(clip, job) {
     const key = wanted.order.split(" ")[0];
     const found = job.scores || {};
-    const name = key in found ? key : Object.keys(SCORES).find((one) => one in found) || Object.keys(found)[0];
+    const name = key in found ? key : Object.keys(head.scores).find((one) => one in found) || Object.keys(found)[0];
     return name === undefined ? "" : `${scoreName(name)} ${number(found[name])}`;
   }
 
@@ -461,7 +467,9 @@
   }
 
   function scoreKeys() {
-    return [...new Set(clips.flatMap((clip) => clip.jobs.flatMap((job) => Object.keys(job.scores || {}))))].sort();
+    const found = new Set(clips.flatMap((clip) => clip.jobs.flatMap((job) => Object.keys(job.scores || {}))));
+    const known = Object.keys(head.scores).filter((key) => found.has(key));
+    return [...known, ...[...found].filter((key) => !known.includes(key)).sort()];
   }
 
   function setFilters() {
@@ -475,7 +483,7 @@
       [`${key} most`, `${scoreName(key)} at most`], [`${key} least`, `${scoreName(key)} at least`]])], wanted.score);
     $("#bound").hidden = !wanted.score;
     choices($("#order"), [["new", "Newest first"], ["old", "Oldest first"], ["name", "By name"], ["slow", "Slowest first"],
-      ...keys.flatMap((key) => [[`${key} low`, `${scoreName(key)}, low first`], [`${key} high`, `${scoreName(key)}, high first`]])],
+      ...keys.flatMap((key) => [[`${key} worst`, `${scoreName(key)}, worst first`], [`${key} best`, `${scoreName(key)}, best first`]])],
     wanted.order);
     for (const key of ["folder", "look", "mark", "score", "order"]) wanted[key] = $(`#${key}`).value;
     const counts = Object.fromEntries(Object.keys(GROUPS).map((group) => [group, 0]));
@@ -1272,9 +1280,9 @@
 
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-  function table(rows) {
+  function table(rows, titles = {}) {
     return h("table", {}, h("tbody", {}, rows.map(([name, ...values]) =>
-      h("tr", {}, h("th", { scope: "row" }, name), values.map((value) => h("td", {}, value))))));
+      h("tr", {}, h("th", { scope: "row", title: titles[name] }, name), values.map((value) => h("td", {}, value))))));
   }
 
   function section(name, ...children) {
@@ -1307,14 +1315,15 @@
     if (job.kind === "preview") {
       parts.push(h("p", { class: "quiet" }, "A preview: the control video that the model would get, not a generated one."));
     }
-    const keys = [...new Set(clip.jobs.flatMap((one) => Object.keys(one.scores || {})))];
+    const keys = scoreKeys().filter((key) => clip.jobs.some((one) => key in (one.scores || {})));
     if (keys.length) {
       const looks = clip.jobs.filter((one) => one.scores);
       const headings = looks.length > 1
         ? h("thead", {}, h("tr", {}, h("td", {}), looks.map((one) =>
           h("th", { scope: "col", title: lookName(one), class: one === job ? "this" : "" }, lookName(one))))) : null;
       const found = table(keys.map((key) => [scoreName(key), ...looks.map((one) =>
-        (key in one.scores ? h(one === job && looks.length > 1 ? "strong" : "span", {}, number(one.scores[key])) : "–"))]));
+        (key in one.scores ? h(one === job && looks.length > 1 ? "strong" : "span", {}, number(one.scores[key])) : "–"))]),
+      Object.fromEntries(keys.filter((key) => head.scores[key]).map((key) => [scoreName(key), head.scores[key].words])));
       if (headings) found.prepend(headings);
       parts.push(section("Scores", h("div", { class: "wide" }, found)));
     }
@@ -1349,7 +1358,8 @@
       const folder = (job.views || []).filter((view) => view.what === "result").map((view) => view.at)[0];
       parts.push(h("p", { class: "files quiet" }, h("bdi", {}, `outputs/${job.output}`),
         folder ? h("a", { href: folder, target: "_blank", rel: "noopener" }, "Open the video") : null,
-        job.manifest ? h("a", { href: job.manifest, target: "_blank", rel: "noopener" }, "Open the manifest") : null));
+        job.manifest ? h("a", { href: job.manifest, target: "_blank", rel: "noopener" }, "Open the manifest") : null,
+        job.sheet ? h("a", { href: job.sheet, target: "_blank", rel: "noopener" }, "Open the contact sheet") : null));
     }
     parts.push(fold("Keys", h("dl", { class: "keys" }, [
       ["space", "play, pause"], ["← →", "a frame"], ["shift ← →", "ten frames"], ["A, R", "accept, reject, and go on"],

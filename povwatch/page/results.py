@@ -128,6 +128,8 @@ def _look(cancelled: threading.Event, place: Place, one: Wanted, pictures: set[b
         found["manifest"] = address(layout.manifest(one.output))
         found["run"] = str(text.get("run_id"))[:80]
         found["spec"] = _object(text.get("spec"))
+        if (sheet := _path(_object(text.get("sheet")).get("path_hex"))) is not None:
+            found["sheet"] = address(sheet)
     name = text.get("run_id") if _NAME.fullmatch(str(text.get("run_id"))) else f"job-{one.job}"
     found |= _picture(cancelled, place, one, clip, str(name), pictures=pictures, even=bool(found["constant"]))
     return {key: value for key, value in found.items() if value not in (None, "", {}, [])}
