@@ -32,7 +32,7 @@ from povwatch.notifications.process import SenderProcess, by_unit
 from povwatch.notifications.spool import Spool as NoticeSpool
 from povwatch.notifications.watch import Notifications
 from povwatch.ops.rebuild.outputs import refuse_lost_journal
-from povwatch.page.part import Page
+from povwatch.page.part import page_of
 from povwatch.publish import Publisher
 from povwatch.publish.outputs_watch import OutputsWatch
 from povwatch.queue.order import JobQueue
@@ -219,6 +219,7 @@ class App:
             sender=SenderProcess(config, self.clock, notices) if config.notify and not by_unit() else None,
         )
         self.metrics = Exporter(config, store=self.store, blockers=self.blockers, pool=self.pool, wake=self.waker.wake)
+        self.page = page_of(config, store=self.store, outputs_watch=self.outputs_watch, wake=self.waker.wake)
         self.parts: dict[str, JobListener] = {
             "folder monitor": self.folder_monitor,
             "arrival": self.arrival,
@@ -228,12 +229,9 @@ class App:
             "results": self.results,
             "notifications": self.notifications,
             "metrics": self.metrics,
+            **({"page": self.page} if self.page else {}),
         }
         """What takes turns, in that order, by the name that people read: the stages, and those that own no state."""
-        self.page: Page | None = None
-        if config.page.enabled:
-            self.page = Page(config, store=self.store, outputs_watch=self.outputs_watch, wake=self.waker.wake)
-            self.parts["page"] = self.page
         self.store.listeners = tuple(self.parts.values())
         self.spool = Spool(config.paths.state)
 

@@ -76,6 +76,11 @@ class Card:
     """In JSON."""
 
 
+def page_of(config: Config, *, store: JobStore, outputs_watch: OutputsWatch, wake: Callable[[], None]) -> Page | None:
+    """The part; None if the configuration wants no page."""
+    return Page(config, store=store, outputs_watch=outputs_watch, wake=wake) if config.page.enabled else None
+
+
 class Page(JobListener):
     """Keeps the page up to date."""
 
