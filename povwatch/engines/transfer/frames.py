@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from povwatch.engines.control import Frame
+    from povwatch.engines.control_files import ControlFile
+    from povwatch.engines.transfer.leaving import Leaving
     from povwatch.engines.transfer.request import Control, Guided, Request
 
     Row = dict[str, Frame]
@@ -76,15 +78,18 @@ class Piece:
         return whole if mask is None else whole * mask[frames, :, :, None]
 
 
-def pieces(request: Request) -> Generator[Piece]:
+def pieces(request: Request, leaving: Leaving | None = None) -> Generator[Piece]:
     """The input of each chunk, in order. Frames that two chunks share are decoded once.
+
+    Args:
+        leaving: gets each frame of the controls that are computed.
 
     Raises:
         EngineFailure: a video ends too soon, or cannot be read.
     """
     try:
         with ExitStack() as stack:
-            frames = _rows(request, stack)
+            frames = _rows(request, stack, leaving)
             shared: list[Row] = []
             for chunk in request.chunks:
                 new = [next(frames) for _ in range(chunk.start + len(shared), chunk.end)]
@@ -166,9 +171,11 @@ def _piece(request: Request, rows: list[Row]) -> Piece:
     return Piece(controls, whole, joined(CLIP), joined(GUIDED))
 
 
-def _rows(request: Request, stack: ExitStack) -> Iterator[Row]:
+def _rows(request: Request, stack: ExitStack, leaving: Leaving | None) -> Iterator[Row]:
     """What there is of each frame, in order."""
-    makers = {one.key: control.maker(one.key, one.preset or "medium") for one in request.controls if one.path is None}
+    makers = {one.key: control.maker(one.key, one.preset or "medium") for one in request.computed}
+    if leaving is not None:
+        stack.enter_context(leaving.writing(request))
     keeps_clip = request.show_input or request.guided is not None
     videos = _given(request, stack)
     if makers or keeps_clip:
@@ -176,6 +183,8 @@ def _rows(request: Request, stack: ExitStack) -> Iterator[Row]:
     for frames in zip(*videos.values(), strict=True):
         row = dict(zip(videos, frames, strict=True))
         row |= {key: make(row[CLIP]) for key, make in makers.items()}
+        if leaving is not None:
+            leaving.add(row)
         if not keeps_clip:
             row.pop(CLIP, None)
         yield row
@@ -187,6 +196,8 @@ def _given(request: Request, stack: ExitStack) -> dict[str, Iterator[Frame]]:
     for one in request.controls:
         if one.path is not None:
             found[one.key] = _decoded(one.path, _control_name(one), SCALING[one.key], request, stack)
+        if one.file is not None:
+            found[one.key] = _kept(one.file, request, stack)
         if one.mask is not None:
             scaled = _decoded(one.mask, _mask_name(one), cv2.INTER_LINEAR, request, stack)
             found[_mask_field(one)] = (frame[:, :, 0] > HALF for frame in scaled)
@@ -210,6 +221,28 @@ def _decoded(path: str, name: str, scaling: int, request: Request, stack: ExitSt
         if rgb.shape[1::-1] != request.size:
             rgb = np.asarray(cv2.resize(rgb, request.size, interpolation=scaling), np.uint8)
         yield rgb
+
+
+def _kept(file: ControlFile, request: Request, stack: ExitStack) -> Iterator[Frame]:
+    """The frames of a control that another job has left.
+
+    Raises:
+        EngineFailure: it is not what that job has said. The daemon has the next attempt compute the control.
+    """
+    name = f"The control file of {file.key} that another look has left"
+    try:
+        frames = stack.enter_context(opened(file.path, "mp4")).frames()
+        for count in range(request.frames):
+            frame = next(frames, None)
+            if frame is None:
+                raise EngineFailure("error", f"{name} ends after {count} frames; {request.frames} are needed.")
+            rgb: Frame = frame.to_ndarray(format="rgb24")
+            if rgb.shape[1::-1] != request.size:
+                size = f"{rgb.shape[1]}x{rgb.shape[0]}"
+                raise EngineFailure("error", f"{name} is {size}, not {request.size[0]}x{request.size[1]}.")
+            yield rgb
+    except (NotAVideo, SourceChanged) as error:
+        raise EngineFailure("error", f"{name} cannot be read: {error.what}") from error
 
 
 def _array(guided: Guided, request: Request, stack: ExitStack) -> Iterator[Frame]:

@@ -5,12 +5,13 @@ The spec check uses the same rules, so that the JSON can still be edited.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core.cosmos import COMPUTED, CONTROLS, PRESETS, RESOLUTION, STEPS
 from povwatch.core.errors import Problem
+from povwatch.engines import control_files
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import plan, skipping
 
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from povwatch.core.speed import Speed
+    from povwatch.engines.control_files import ControlFile
     from povwatch.engines.transfer.settings import Settings
 
+
+METHOD = 1
+"""Counts the changes of how edge and vis are computed: another number, another control file."""
 
 GUIDED_STEPS = 25
 """Upstream's default of `guided_generation_step_threshold`."""
@@ -100,6 +105,12 @@ class Control:
     """A given control video."""
     mask: str | None = None
     """A video that is white where the control holds; None for everywhere."""
+    file: ControlFile | None = None
+    """The control as another job has computed it; None if it is to be computed, or given."""
+
+    def setting(self, size: tuple[int, int]) -> dict[str, Any]:
+        """Everything that decides a computed control's frames of this size, beside the clip's."""
+        return {"engine": "diffusers", "method": METHOD, "key": self.key, "preset": self.preset, "size": list(size)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +166,18 @@ class Request:
     guided: Guided | None = None
     speed: Speed = "exact"
     """How much may be approximated."""
+    leaves_files: bool = False
+    """Whether computed controls are left for further jobs on the clip."""
 
     @property
     def chunks(self) -> list[plan.Chunk]:
         """The clip's chunks."""
         return plan.chunks(self.frames, self.chunk_frames, self.carried)
+
+    @property
+    def computed(self) -> list[Control]:
+        """The controls that this job computes."""
+        return [one for one in self.controls if one.path is None and one.file is None]
 
     @property
     def has_guidance(self) -> bool:
@@ -212,6 +230,7 @@ def read(job: dict[str, Any], settings: Settings, limit: int | None = None) -> R
     if speed != "exact" and settings.exact == "pipeline":
         problem = too_exact(speed)
         raise EngineFailure("invalid", problem.sentence, problem.todo)
+    size = plan.size(job["width"], job["height"], spec.get("resolution", RESOLUTION), settings.pixels, limit)
     frames = min(spec.get("max_frames") or job["frames"], job["frames"])
     chunk_frames, carried = _chunk(spec, settings)
     return Request(
@@ -228,14 +247,15 @@ def read(job: dict[str, Any], settings: Settings, limit: int | None = None) -> R
         steps=int(spec.get("num_steps", STEPS)),
         carried=carried,
         chunk_frames=chunk_frames,
-        controls=tuple(_control(key, spec[key]) for key in asked_controls(spec)),
-        size=plan.size(job["width"], job["height"], spec.get("resolution", RESOLUTION), settings.pixels, limit),
+        controls=tuple(_control(key, job, size, frames) for key in asked_controls(spec)),
+        size=size,
         keep_size=bool(spec.get("keep_input_resolution", True)),
         show_control=bool(spec.get("show_control_condition", False)),
         show_input=bool(spec.get("show_input", False)),
         keep_control=bool(job.get("keep_controls", False)),
         guided=_guided(spec),
         speed=speed,
+        leaves_files=bool(job.get("leave_control_files", False)),
     )
 
 
@@ -245,10 +265,14 @@ def too_exact(speed: Speed) -> Problem:
     return Problem(message, 'Take it out, or set engine.exact = "rounding" and restart povwatch.', SPEED)
 
 
-def _control(key: str, asked: dict[str, Any]) -> Control:
+def _control(key: str, job: dict[str, Any], size: tuple[int, int], frames: int) -> Control:
+    asked = job["spec"][key]
     weight, path = asked.get("control_weight"), asked.get("control_path")
     preset = (asked.get(PRESETS[key]) or "medium") if path is None and key in PRESETS else None
-    return Control(key, 1.0 if weight is None else float(weight), preset, path, asked.get("mask_path"))
+    found = Control(key, 1.0 if weight is None else float(weight), preset, path, asked.get("mask_path"))
+    if path is not None:
+        return found
+    return replace(found, file=control_files.fitting(job, found.setting(size), frames))
 
 
 def _guided(spec: dict[str, Any]) -> Guided | None:

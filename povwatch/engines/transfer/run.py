@@ -20,6 +20,7 @@ from povwatch.engines.transfer.blanks import Blanks
 from povwatch.engines.transfer.checkpoint import Finished, Key, Store
 from povwatch.engines.transfer.denoise import Denoiser
 from povwatch.engines.transfer.frames import Piece, check_files, pieces
+from povwatch.engines.transfer.leaving import Leaving
 from povwatch.engines.transfer.settings import CONTROL_NAMES
 from povwatch.engines.transfer.threads import Writing, read_ahead
 from povwatch.engines.video_writer import VideoWriter
@@ -69,9 +70,10 @@ class LoadedModel:
                 self.guardrail.check_text("negative_prompt", request.negative_prompt)
             path = str(Path(context.workdir, "generated.mp4"))
             controls = {}
+            leaving = Leaving(context.workdir) if request.leaves_files and request.computed else None
             with ExitStack() as stack:
                 # The first chunk is read while the prompt is embedded.
-                source = stack.enter_context(closing(pieces(request)))
+                source = stack.enter_context(closing(pieces(request, leaving)))
                 prepared = stack.enter_context(read_ahead(source))
                 with clock("control swap"):
                     self.model.use([control.key for control in request.controls])
@@ -98,6 +100,8 @@ class LoadedModel:
         return {
             "path": path,
             "controls": controls,
+            "control_files": [one.to_json() for one in leaving.files] if leaving else [],
+            "control_files_used": {one.key: one.file.sha256 for one in request.controls if one.file},
             "frames": output.frames,
             "width": width,
             "height": height,

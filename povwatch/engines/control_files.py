@@ -1,0 +1,69 @@
+"""Control files: controls that one job on a clip has computed, for further jobs on the same clip. Python 3.10.
+
+A job leaves them if it is asked to (`leave_control_files`), losslessly, as files of its work folder. Further jobs get
+those of their clip (`control_files`), and read what they would have computed, if it was computed in the same way: that
+is, with an equal `setting`, and for at least as many frames. Standard library alone.
+
+    job       "leave_control_files": true
+              "control_files": [{"setting": {...}, "frames": 93, "path": "/...", "sha256": "...", "size": 1234}]
+    artifact  "control_files": the same, of those that it leaves
+              "control_files_used": hint key to the digest of the one that was read
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class ControlFile:
+    """A control that was computed."""
+
+    setting: dict[str, Any]
+    """Everything but the clip that decides its frames, as JSON values; `key` is its hint key."""
+    frames: int
+    """Frames of it, from the clip's first on."""
+    path: str
+    sha256: str
+    size: int
+    """Bytes."""
+
+    @property
+    def key(self) -> str:
+        """Its hint key."""
+        return str(self.setting["key"])
+
+    def to_json(self) -> dict[str, Any]:
+        """For a message."""
+        return asdict(self)
+
+    @classmethod
+    def written(cls, path: str, setting: dict[str, Any], frames: int) -> ControlFile:
+        """A file that has just been written."""
+        return cls(setting, frames, path, _digest(path), os.stat(path).st_size)  # noqa: PTH116
+
+
+def files_of(job: Mapping[str, Any]) -> list[ControlFile]:
+    """The control files that a job gets."""
+    return [ControlFile(**one) for one in job.get("control_files") or ()]
+
+
+def fitting(job: Mapping[str, Any], setting: Mapping[str, Any], frames: int) -> ControlFile | None:
+    """The control file of a job that was computed like this, for so many frames; None without one."""
+    return next((one for one in files_of(job) if one.setting == setting and one.frames >= frames), None)
+
+
+def _digest(path: str) -> str:
+    found = hashlib.sha256()
+    with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slow to import
+        while block := file.read(BLOCK):
+            found.update(block)
+    return found.hexdigest()
