@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from povwatch.attempt import soundtrack
-from povwatch.attempt.copies import refuse_text, take_copy
+from povwatch.attempt.copies import refuse_text, signature_of, take_copy
 from povwatch.core import layout
 from povwatch.core.cosmos import EDGE_PRESET, PRESETS
 from povwatch.core.errors import CheckFailed, EnvironmentFault, FinishFailed, JobFailed, NotAVideo, PovwatchError
 from povwatch.core.machine_faults import Place, translate_os_errors
 from povwatch.core.scores import COMPARED, HANDS, KEPT, SCORES, Missing
+from povwatch.engines.control_files import left_by
 from povwatch.files import private
 from povwatch.files.fs import closing, fsync_dir, open_beneath
 from povwatch.files.signature import signature
@@ -34,9 +35,11 @@ from povwatch.spec.model import Spec
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    from povwatch.attempt.shared_files import SharedFiles
     from povwatch.core.speed import Speed
+    from povwatch.engines.control_files import ControlFile
 
 WORK_TIMEOUT = 4 * 3600.0
 """Seconds for one pass over a clip's frames: an hour of 4K on a busy machine."""
@@ -102,8 +105,10 @@ class Attempt:
     """The filters of the guardrail that checked the prompts in the grace, for the manifest."""
     kept: dict[str, Any] = field(default_factory=dict)
     """The mask of what is kept of the clip, for the manifest; empty without one."""
-    kept_from: list[Any] = field(default_factory=list)
-    """What that mask was made of: see keep_source."""
+    control_files: list[dict[str, Any]] = field(default_factory=list)
+    """The controls that other looks of the clip have left for the engine, as control_files.ControlFile has them."""
+    leaves_control_files: bool = False
+    """Whether the engine leaves the controls that it computes, for other looks of the clip."""
     controls: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Published control videos: hint key to the check's findings."""
     lost_controls: dict[str, str] = field(default_factory=dict)
@@ -119,8 +124,10 @@ class Attempt:
 
     @classmethod
     def from_json(cls, text: str) -> Attempt:
-        """From the journal."""
-        return cls(**json.loads(text))
+        """From the journal, which an older povwatch may have written."""
+        known = json.loads(text)
+        known.pop("kept_from", None)
+        return cls(**known)
 
     @property
     def frozen(self) -> Spec:
@@ -158,7 +165,7 @@ class Attempt:
         return [self.final, *map(self.control, self.controls), *sheet]
 
     def prepare(self, root: Path, clip: bytes, report: Callable[[float], None], cancelled: threading.Event) -> None:
-        """Copy the clip and the files that its spec names into the private folder, and make the working copy.
+        """Copy the clip into the private folder, and make the working copy and the sound.
 
         Raises:
             SourceChanged: the clip is not the one that was admitted.
@@ -170,7 +177,6 @@ class Attempt:
             source = "source" + Path(os.fsdecode(clip)).suffix.lower()
             with closing(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
                 take_copy(root_fd, clip, private_fd, source, cancelled)
-                self._take_references(root_fd, layout.split(clip)[0], private_fd, cancelled)
             args = {"source": source, "info": self.info, "out_path": "working.mp4"}
             made = self._call("prepare", args, cancelled, report)
             if made["copied"]:  # the working copy is the clip itself, sound included
@@ -185,10 +191,31 @@ class Attempt:
             if made["resized"]:
                 self.info = self.info | {"resized": made["resized"]}
             self._make_sound(private_fd, cancelled)
-            self._make_mask(private_fd, cancelled)
 
-    def adopt(self, made: Attempt, root: Path, clip: bytes, cancelled: threading.Event) -> bool:
-        """Take the copies that another attempt at the same clip has made, and copy the files that this spec names.
+    def complete(self, root: Path, clip: bytes, cancelled: threading.Event, shared: SharedFiles | None = None) -> None:
+        """Copy the files that the spec names into the folder, and make the mask of what is kept.
+
+        Args:
+            root: inputs/.
+            clip: relative to it.
+            cancelled: set when the attempt is no longer wanted.
+            shared: the files of the clip that its looks share; None if it shares none.
+
+        Raises:
+            SourceChanged: such a file is not the one that was admitted.
+            JobFailed: what a hook left is missing, does not fit, or is empty.
+            PovwatchError: any other error of media.run.
+        """
+        with private.opened(self.folder) as private_fd:
+            with (
+                self._timed("prepare"),
+                closing(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd,
+            ):
+                self._take_references(root_fd, layout.split(clip)[0], private_fd, cancelled, shared)
+            self._make_mask(private_fd, cancelled, shared)
+
+    def adopt(self, made: Attempt) -> bool:
+        """Take the copies that another attempt at the same clip has made.
 
         The files get further names (hard links) in this attempt's folder: the bytes are there once.
 
@@ -202,14 +229,10 @@ class Attempt:
         with self._timed("prepare"), private.opened(self.folder) as private_fd:
             if not _linked(made.folder, private_fd, names):
                 return False
-            with closing(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
-                self._take_references(root_fd, layout.split(clip)[0], private_fd, cancelled)
             self._sync(private_fd, *names)
             if made.info.get("frames") != self.info.get("frames"):
                 self._refuse_misfits(made.prepared["frames"])
             self._become(made)
-            if not self._adopt_mask(made, private_fd):
-                self._make_mask(private_fd, cancelled)
         return True
 
     def shared_as(self, folder: str) -> Attempt:
@@ -221,11 +244,9 @@ class Attempt:
         """
         shared = Attempt(folder=folder, info={}, spec={})
         with private.opened(folder) as there:
-            names = [*self.names_of_copies(), *([MASK] if self.kept else [])]
-            if not _linked(self.folder, there, names):
+            if not _linked(self.folder, there, self.names_of_copies()):
                 raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         shared._become(self)
-        shared.kept, shared.kept_from = self.kept, self.kept_from
         return shared
 
     def names_of_copies(self) -> list[str]:
@@ -244,7 +265,7 @@ class Attempt:
         self.prepared = other.prepared | {name: here(other.prepared[name]) for name in ("path", "times")}
         self.sound = other.sound | ({"path": here(other.sound["path"])} if other.sound.get("path") else {})
 
-    def _make_mask(self, private_fd: int, cancelled: threading.Event) -> None:
+    def _make_mask(self, private_fd: int, cancelled: threading.Event, shared: SharedFiles | None) -> None:
         """Make the mask of what is kept, if the spec keeps anything, and have the engine get it.
 
         Raises:
@@ -262,28 +283,55 @@ class Attempt:
             "prepared": self._prepared_inside(),
             "dilate": own.dilate,
         }
-        source = keep_source(self.frozen, self.outputs, self.results)
-        with self._timed("mask"):
-            made = self._call("mask", args, cancelled)
-        self._sync(private_fd, MASK)
-        about = {key: value for key, value in made.items() if key != "path"}
-        self._keep({"file": layout.shown(os.fsencode(path)), **about, "dilate": own.dilate}, source)
 
-    def _adopt_mask(self, made: Attempt, private_fd: int) -> bool:
-        """Take the mask that another attempt at the clip has made, if it is the one that would be made now."""
-        source = keep_source(self.frozen, self.outputs, self.results)
-        if not made.kept or source is None or made.kept_from != source:
-            return False
-        if not _linked(made.folder, private_fd, [MASK]):
-            return False
-        self._sync(private_fd, MASK)
-        self._keep(made.kept, source)
-        return True
+        def make() -> dict[str, Any]:
+            with self._timed("mask"):
+                made = self._call("mask", args, cancelled)
+            about = {key: value for key, value in made.items() if key != "path"}
+            return {"file": layout.shown(os.fsencode(path)), **about, "dilate": own.dilate}
 
-    def _keep(self, about: dict[str, Any], source: list[Any] | None) -> None:
-        where = self.frozen.kept_as or ""
-        self.kept, self.kept_from = about | {"as": where}, source or []
+        source = keep_source(self.frozen, self.outputs, self.results)
+        if shared is None:
+            about = make()
+        else:
+            about, _ = shared.get(_key("mask", source), private_fd, MASK, make, cancelled)
+        self._sync(private_fd, MASK)
+        self.kept = about | {"as": where}
         self.references[where] = self._absolute(MASK)
+
+    def take_control_files(self, shared: SharedFiles) -> None:
+        """Take the controls that other looks of the clip have left, as far as this spec's controls are of their kind.
+
+        Raises:
+            OutputsAway: the private folder is gone, or is not povwatch's.
+        """
+        wanted = {key for key, one in self.frozen.controls.items() if one.control_path is None}
+        self.control_files = []
+        with private.opened(self.folder) as private_fd:
+            for key, about in shared.known().items():
+                if about.get("setting", {}).get("key") not in wanted:
+                    continue
+                name = f"left_control_{len(self.control_files)}.mp4"
+                if shared.take(key, private_fd, name) is not None:
+                    self.control_files.append({**about, "path": self._absolute(name)})
+
+    def keep_control_files(self, shared: SharedFiles) -> list[ControlFile]:
+        """Keep the controls that the engine has left for other looks of the clip; returns them.
+
+        Raises:
+            OutputsAway: the private folder is gone, or is not povwatch's.
+        """
+        left = left_by(self.artifact)
+        with private.opened(self.folder) as private_fd:
+            for one in left:
+                about = {key: value for key, value in one.to_json().items() if key != "path"}
+                shared.keep(_control_key(about), private_fd, self._relative(one.path), about)
+        return left
+
+    def forget_control_files(self, shared: SharedFiles) -> None:
+        """Have the controls computed anew that the engine got from other looks: it could not use them."""
+        for about in self.control_files:
+            shared.forget(_control_key(about))
 
     @property
     def scaled_mask(self) -> str:
@@ -308,6 +356,8 @@ class Attempt:
             "spec": self._for_engine(ready),
             **({"keep_controls": True} if self.keep_controls else {}),
             **({"speed": self.speed} if self.speed != "exact" else {}),
+            **({"control_files": self.control_files} if self.control_files else {}),
+            **({"leave_control_files": True} if self.leaves_control_files else {}),
         }
 
     def finish(self, report: Callable[[float], None], cancelled: threading.Event) -> Checked:
@@ -524,15 +574,22 @@ class Attempt:
         inside = self.folder if path.startswith(f"{self.folder}/") else os.path.realpath(self.folder)
         return path.removeprefix(f"{inside}/")
 
-    def _take_references(self, root_fd: int, folder: bytes, private_fd: int, cancelled: threading.Event) -> None:
-        """Copy the files that the spec names, and remember the copies."""
+    def _take_references(
+        self, root_fd: int, folder: bytes, private_fd: int, cancelled: threading.Event, shared: SharedFiles | None
+    ) -> None:
+        """Copy the files that the spec names, and remember the copies. Looks that name the same file share its copy."""
         for where, path in self.frozen.referenced_paths().items():
             if where == "prompt_path":
                 continue  # its text is already the prompt
             copy = f"{where.replace('.', '_')}{Path(path).suffix.lower()}"
             named = os.path.join(folder, os.fsencode(path))  # noqa: PTH118 - bytes
-            take_copy(root_fd, named, private_fd, copy, cancelled, names=1)
-            refuse_text(private_fd, copy, named)
+            present = signature_of(root_fd, named)
+            key = _key("reference", [named.hex(), present.hex()])
+            if shared is None or shared.take(key, private_fd, copy) is None:
+                copied = take_copy(root_fd, named, private_fd, copy, cancelled, names=1)
+                refuse_text(private_fd, copy, named)
+                if shared is not None and copied == present:  # else it changed while it was copied
+                    shared.keep(key, private_fd, copy, {})
             self.references[where] = self._absolute(copy)
 
     def _refuse_misfits(self, decoded: int) -> None:
@@ -569,6 +626,16 @@ class Attempt:
             yield
         finally:
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - begun, 3)
+
+
+def _key(what: str, of: object) -> str:
+    """The key of a shared file."""
+    return json.dumps([what, of], sort_keys=True)
+
+
+def _control_key(about: Mapping[str, Any]) -> str:
+    """The key of a control that an engine has left."""
+    return _key("control", [about["setting"], about["frames"]])
 
 
 def keep_source(spec: Spec, outputs: str, results: str) -> list[Any] | None:

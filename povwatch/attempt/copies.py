@@ -13,10 +13,13 @@ from povwatch.core import layout
 from povwatch.core.errors import SourceChanged
 from povwatch.core.machine_faults import Place, translate_os_errors
 from povwatch.files.fs import closing, open_beneath, read_at_most
+from povwatch.files.signature import signature
 from povwatch.media.errors import MediaStopped
 
 if TYPE_CHECKING:
     import threading
+
+    from povwatch.files.signature import Signature
 
 NO_COPY_FILE_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO, errno.ESTALE})
 """Errors of copy_file_range if the two file systems do not support it together, or if one of them fails.
@@ -33,7 +36,7 @@ COPY_CHUNK = 64 * 1024 * 1024
 
 def take_copy(
     root_fd: int, path: bytes, private_fd: int, to: str, cancelled: threading.Event, *, names: int | None = None
-) -> None:
+) -> Signature:
     """Copy a plain file below an open folder, following no symlink. Blocks are shared if the file system can.
 
     The file was checked before, but another one may have its name since.
@@ -44,6 +47,9 @@ def take_copy(
         to: the copy's name.
         cancelled: checked after each part.
         names: how many names (hard links) the file may have; any number by default.
+
+    Returns:
+        The file's signature after the copy.
 
     Raises:
         SourceChanged: it is gone, cannot be read, or is no longer a plain file with so many names.
@@ -63,6 +69,21 @@ def take_copy(
                 while _copy_some(source, target, clip):
                     if cancelled.is_set():
                         raise MediaStopped("The copy was called off.")
+        return signature(os.fstat(source))
+
+
+def signature_of(root_fd: int, path: bytes) -> Signature:
+    """The signature of a file below an open folder, reached without following a symlink.
+
+    Raises:
+        SourceChanged: it is gone, or cannot be read.
+        EnvironmentFault: the machine does not allow it at present.
+    """
+    with (
+        translate_os_errors(Place.SOURCE, f"inputs/{layout.shown(path)}"),
+        closing(open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)) as fd,
+    ):
+        return signature(os.fstat(fd))
 
 
 def refuse_text(private_fd: int, copy: str, path: bytes) -> None:

@@ -12,15 +12,16 @@ is, with an equal `setting`, and for at least as many frames. Standard library a
 
 from __future__ import annotations
 
-import hashlib
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from povwatch.core.cosmos import CONTROLS
+from povwatch.engines.upstream.store import file_digest
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-BLOCK = 2**20
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class ControlFile:
     @classmethod
     def written(cls, path: str, setting: dict[str, Any], frames: int) -> ControlFile:
         """A file that has just been written."""
-        return cls(setting, frames, path, _digest(path), os.stat(path).st_size)  # noqa: PTH116
+        return cls(setting, frames, path, file_digest(path), os.stat(path).st_size)  # noqa: PTH116
 
 
 def files_of(job: Mapping[str, Any]) -> list[ControlFile]:
@@ -56,14 +57,17 @@ def files_of(job: Mapping[str, Any]) -> list[ControlFile]:
     return [ControlFile(**one) for one in job.get("control_files") or ()]
 
 
+def left_by(artifact: Mapping[str, Any]) -> list[ControlFile]:
+    """The control files that an engine says it has left. Other entries are passed over: any engine may have some."""
+    found = []
+    for one in artifact.get("control_files") or ():
+        with suppress(TypeError, KeyError):
+            file = ControlFile(**one)
+            if file.key in CONTROLS:
+                found.append(file)
+    return found
+
+
 def fitting(job: Mapping[str, Any], setting: Mapping[str, Any], frames: int) -> ControlFile | None:
     """The control file of a job that was computed like this, for so many frames; None without one."""
     return next((one for one in files_of(job) if one.setting == setting and one.frames >= frames), None)
-
-
-def _digest(path: str) -> str:
-    found = hashlib.sha256()
-    with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slow to import
-        while block := file.read(BLOCK):
-            found.update(block)
-    return found.hexdigest()

@@ -20,6 +20,7 @@ from povwatch.media.h264 import THREADS_MAX
 if TYPE_CHECKING:
     from fractions import Fraction
     from types import TracebackType
+    from typing import Self
 
     from numpy.typing import NDArray
 
@@ -64,7 +65,7 @@ class LosslessWriter:
         self._container.mux(self._stream.encode(frame))
         self.frames += 1
 
-    def __enter__(self) -> LosslessWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

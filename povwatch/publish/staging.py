@@ -2,7 +2,7 @@
 
     outputs/.povwatch/17.3f2a/     files of the attempt 3f2a at job 17; deleted when it is over
     outputs/.povwatch/17/chunks/   finished chunks of job 17, for the next attempt; deleted when the job is over
-    outputs/.povwatch/clip.5e0c/   copies of a clip that its looks share; deleted when none of them waits
+    outputs/.povwatch/clip.5e0c/   copies and controls that a clip's looks share; deleted when none of them waits
     outputs/.povwatch/17/hooks/    copies of the clip and its JSON for a hook of job 17; deleted when the hook is over
 
 It is inside outputs/ because a rename cannot cross mounts, and private so that nobody sees or plants half a video: see

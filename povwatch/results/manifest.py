@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch import __version__
 from povwatch.core import layout
 from povwatch.core.cosmos import CONTROLS
+from povwatch.engines.control_files import left_by
 from povwatch.media.info import Checked, Scored
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ PREVIEW_NOTE = (
 APART = frozenset({"files", "checkpoints", "libraries", "revisions", "filters"})
 """Capabilities of an engine that have their own place in the manifest."""
 
-GENERATED_APART = frozenset({"path", "controls", "seconds", "guardrail_filters"})
+GENERATED_APART = frozenset(
+    {"path", "controls", "seconds", "guardrail_filters", "control_files", "control_files_used"}
+)
 """What of an artifact has its own place in the manifest, or none."""
 
 SOURCE_FIELDS = (
@@ -81,6 +84,7 @@ def manifest(
         **({"drawn": dict(drawn)} if drawn else {}),
         **({"keep": attempt.kept} if attempt.kept else {}),
         **_settings(spec, artifact),
+        **_control_files(attempt),
         "guardrails": artifact.get("guardrails", capabilities.get("guardrails")),
         "guardrail_filters": [*attempt.prompt_filters, *artifact.get("guardrail_filters", [])],
         # The kind is the journal's engine.kind. A rebuilt journal knows from it what ran (povwatch rebuild).
@@ -140,6 +144,22 @@ def _scores(scored: dict[str, Any]) -> dict[str, Any]:
         return {}
     about: dict[str, Any] = {"frames": found.frames, "missing": found.missing, "details": found.details}
     return {"scores": found.scores, "scores_about": about | ({"problem": found.problem} if found.problem else {})}
+
+
+def _control_files(attempt: Attempt) -> dict[str, Any]:
+    """The files of computed controls that the looks of a clip share, by hint key."""
+    artifact = attempt.artifact
+    used = artifact.get("control_files_used") or {}
+    taken = [one for one in attempt.control_files if one["sha256"] == used.get(one["setting"]["key"])]
+    made = [one.to_json() for one in left_by(artifact)]
+    found = {
+        one["setting"]["key"]: {
+            **{key: one[key] for key in ("sha256", "size", "frames", "setting")},
+            "computed_by": "another look" if one in taken else "this look",
+        }
+        for one in [*taken, *made]
+    }
+    return {"control_files": found} if found else {}
 
 
 def _plain_file(entry: Entry) -> dict[str, Any]:

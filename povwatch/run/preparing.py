@@ -29,7 +29,7 @@ from povwatch.core.changes import FoundInClip
 from povwatch.core.errors import JobFailed, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState
-from povwatch.core.units import spell_duration
+from povwatch.core.units import spell_duration, spell_size
 from povwatch.files.fs import closing, open_beneath
 from povwatch.files.signature import signature
 from povwatch.hooks.plan import remedy
@@ -135,6 +135,37 @@ class Preparing:
             todo=remedy(self._hooks, job, spec.povwatch.keep or ""),
         )
         return active
+
+    def share_controls(self, job: Job, attempt: Attempt) -> None:
+        """Give an attempt what other looks of its clip have computed, right before its engine begins.
+
+        An engine computes edge and vis while it generates, so that no GPU waits for them. It leaves them as files if
+        another look waits.
+
+        Raises:
+            PovwatchError: the private folder is gone, or is not povwatch's.
+        """
+        if (shared := self._shared.of(job)) is not None:
+            attempt.take_control_files(shared.files)
+            attempt.leaves_control_files = self._shared.wanted_after(job)
+
+    def keep_controls(self, job: Job, attempt: Attempt) -> None:
+        """Keep what an attempt's engine has computed, while another look of its clip waits."""
+        shared = self._shared.of(job)
+        if shared is None:
+            return
+        used = attempt.artifact.get("control_files_used") or {}
+        for key in used:
+            say("control-taken", job, key=key)
+        if self._shared.wanted_after(job):
+            with suppress(PovwatchError):  # outputs/ is away: the next look computes them
+                for one in attempt.keep_control_files(shared.files):
+                    say("control-kept", job, key=one.key, size=spell_size(one.size))
+
+    def forget_controls(self, job: Job, attempt: Attempt) -> None:
+        """Have the controls computed anew that an attempt has got from other looks of its clip, and that has failed."""
+        if (shared := self._shared.of(job)) is not None:
+            attempt.forget_control_files(shared.files)
 
     def cancel(self, active: ActiveAttempt) -> None:
         """Stop making the copies of a claimed attempt that is no longer wanted."""
@@ -295,10 +326,13 @@ def _prepare(
     """
     if file := kept_missing(attempt.frozen, attempt.outputs, attempt.results):
         raise JobFailed(f"{file} is not there.", todo)
+    taken = False
     if shared is None:
         attempt.prepare(inputs, clip, copied.set, cancelled)
-        return False
-    return shared.give(attempt, inputs, clip, copied.set, cancelled)
+    else:
+        taken = shared.give(attempt, inputs, clip, copied.set, cancelled)
+    attempt.complete(inputs, clip, cancelled, shared.files if shared else None)
+    return taken
 
 
 def _key(active: ActiveAttempt) -> JobWork:

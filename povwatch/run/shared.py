@@ -1,8 +1,7 @@
-"""The copies of a clip that its looks share: made once, for whichever look comes first, and kept while another waits.
+"""What the looks of a clip share: made once, for whichever look comes first, and kept while another waits.
 
-They are in a private folder of their own, as further names (hard links) of the files in the folder of the attempt that
-made them; each later attempt gets further names of them in its own folder. So no attempt depends on another one's
-folder, and the bytes are there once. On a file system without hard links each attempt makes its own copies.
+That is the private copy of the clip, the working copy and the sound, which every look needs (SharedCopies), and the
+files that looks with the same settings need: see attempt/shared_files.py.
 
 The next start deletes them (Staging.sweep): they are made again, once, when a look needs them.
 """
@@ -12,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from povwatch.attempt.shared_files import BUSY_CHECK, SharedFiles
 from povwatch.core.errors import PovwatchError
 from povwatch.core.job import WAITING, JobState
 from povwatch.media.errors import MediaStopped
@@ -29,25 +28,28 @@ if TYPE_CHECKING:
     from povwatch.journal.store import JobStore
     from povwatch.publish.staging import Staging
 
-BUSY_CHECK = 0.2
-"""Seconds between two checks whether an attempt that waits for the copies is still wanted."""
-
 NEEDS = WAITING | {JobState.RUNNING}
 """The states of jobs that may still need the copies."""
 
 
-@dataclass(slots=True)
 class SharedCopies:
-    """The copies of one clip. Threads of several attempts use them; the lock lets one make them."""
+    """What the looks of one clip share. Threads of several attempts use it; the lock lets one make the copies."""
 
-    folder: str
-    """Absolute. It exists once there are copies."""
-    make_folder: Callable[[], object]
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    made: Attempt | None = None
-    """The copies, once they are there."""
-    dropped: bool = False
-    """Whether nothing is to be kept any more."""
+    def __init__(self, folder: str, make_folder: Callable[[], object]) -> None:
+        """Begin without copies.
+
+        Args:
+            folder: absolute. It exists once there are copies.
+            make_folder: makes it.
+        """
+        self.folder = folder
+        self.files = SharedFiles(folder, make_folder)
+        """What not every look of the clip needs: files that JSONs name, masks and controls."""
+        self.lock = threading.Lock()
+        self._make_folder = make_folder
+        self._made: Attempt | None = None
+        """The copies, once they are there."""
+        self._dropped = False
 
     def give(
         self, attempt: Attempt, root: Path, clip: bytes, report: Callable[[float], None], cancelled: threading.Event
@@ -68,15 +70,21 @@ class SharedCopies:
             PovwatchError: as Attempt.prepare.
         """
         with self._turn(cancelled):
-            if self.made is not None and attempt.adopt(self.made, root, clip, cancelled):
+            if self._made is not None and attempt.adopt(self._made):
                 return True
-            self.made = None
+            self._made = None
             attempt.prepare(root, clip, report, cancelled)
             with suppress(OSError, PovwatchError):  # without hard links, or outputs/ is away: each has its own
-                if not self.dropped:
-                    self.make_folder()
-                    self.made = attempt.shared_as(self.folder)
+                if not self._dropped:
+                    self._make_folder()
+                    self._made = attempt.shared_as(self.folder)
             return False
+
+    def drop(self) -> None:
+        """Keep nothing any more. The lock is held; somebody else deletes the folder."""
+        self._dropped = True
+        self._made = None
+        self.files.drop()
 
     @contextmanager
     def _turn(self, cancelled: threading.Event) -> Iterator[None]:
@@ -109,6 +117,13 @@ class ClipsShared:
             self._of[key] = SharedCopies(folder, partial(self._staging.make_shared, name))
         return self._of[key]
 
+    def wanted_after(self, job: Job) -> bool:
+        """Whether another look of a job's clip still waits, which may take what this one makes."""
+        return any(
+            other.id != job.id and other.state in NEEDS and other.source_hash == job.source_hash
+            for other in self._store.open_looks(job.path)
+        )
+
     def tick(self) -> None:
         """Delete the copies that no look of their clip will need."""
         for path, source_hash, damaged in list(self._of):
@@ -127,8 +142,7 @@ class ClipsShared:
             return
         try:
             del self._of[key]
-            copies.dropped = True
-            copies.made = None
+            copies.drop()
             with suppress(PovwatchError):  # outputs/ is away: swept at the next start
                 self._staging.delete_shared(copies.folder)
         finally:

@@ -184,6 +184,7 @@ class RunStage(Stage):
     def _generate(self, worker: Worker, active: ActiveAttempt, job: Job) -> None:
         # From here on the worker uses paths. This checks that their folders belong to povwatch.
         checkpoints = str(self._staging.checkpoints(job.id))
+        self._preparing.share_controls(job, active.attempt)
         request = protocol.Generate(active.attempt.request(job.id), active.run_id, active.attempt.folder, checkpoints)
         worker.forget_lines()
         worker.supervisor.generate(request)
@@ -229,6 +230,8 @@ class RunStage(Stage):
                 self._generated(worker, active, job, event)
             case events.JobFailed():
                 worker.log_last_lines(event.failure_kind)
+                if event.failure_kind == "error":
+                    self._preparing.forget_controls(job, active.attempt)
                 if isinstance(event.error, OutOfMemory) and worker.gpus:  # the job keeps its worker until it is judged
                     self._pool.judge_out_of_memory(worker, event)
                 else:
@@ -251,6 +254,7 @@ class RunStage(Stage):
             approximated=approximated,
         )
         worker.active = None
+        self._preparing.keep_controls(job, active.attempt)
         if approximated:
             say("approximated", job, speed=active.attempt.speed, what=approximated)
         for note in noted(event.artifact):

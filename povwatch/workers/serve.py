@@ -224,8 +224,9 @@ def checked(artifact: object, workdir: str) -> dict[str, Any]:
     controls = artifact.get("controls") or {}
     if not isinstance(controls, dict) or not all(isinstance(name, str) for pair in controls.items() for name in pair):
         raise EngineFailure("error", f"The engine's control videos are {controls!r}, not a dict of paths.")
-    for file in (path, *controls.values()):
-        _check_file(file, workdir)
+    left = [one.get("path") for one in artifact.get("control_files") or [] if isinstance(one, dict)]
+    for file in (path, *controls.values(), *left):
+        _check_file(str(file), workdir)
     return artifact
 
 

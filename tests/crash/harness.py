@@ -317,6 +317,7 @@ class Harness:
         code = self._life(folders, scenario, Fault(COUNT, 0))
         found = [f"the run ended with {code}"] if code else []
         found += [*self._invariants.in_the_end(folders, scenario, {}), *self._unforeseen()]
+        found += self._invariants.computed_once(folders) if scenario == "looks" else ()
         self._place.clear(self._number)
         calls = self._library.crash_count()
         return b"".join(self._library.crash_kind(n) for n in range(1, calls + 1)).decode(), found

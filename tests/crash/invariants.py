@@ -91,6 +91,14 @@ def in_the_end(folders: Folders, scenario: str, before: dict[str, bytes]) -> Ite
         yield f"left over: {left}"
 
 
+def computed_once(folders: Folders) -> Iterator[str]:
+    """Where nothing crashed, one look has computed the control, and the others have read it."""
+    manifests = [json.loads(file.read_bytes()) for file in sorted((folders.outputs / "a").glob("*.json"))]
+    by = sorted(text["control_files"]["edge"]["computed_by"] for text in manifests if "control_files" in text)
+    if by != ["another look"] * len(LOOKS) + ["this look"]:
+        yield f"the control was not computed once: {by}"
+
+
 def _looks(folders: Folders) -> dict[str, str]:
     """The looks of the clip, each with its JSON."""
     further = {look: f"a.{look}.json" for look in LOOKS if (folders.inputs / f"a.{look}.json").exists()}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch.core.errors import CheckFailed
 from povwatch.core.machine_faults import blamed
+from povwatch.engines.control_files import ControlFile, files_of
 from povwatch.engines.faults import classify
 from povwatch.media.child import OPERATIONS
 from povwatch.media.errors import MediaError
@@ -156,12 +157,30 @@ class Worker:
             mask = request.job["spec"].get("guided_generation_mask")
             if mask is not None and whole(Path(mask).read_bytes()) is None:
                 return protocol.Failed(*ids, "error", "the mask that it was given is not whole", "")
+            controls = _controls(request, frames)
             path = Path(request.workdir, "generated.mp4")
             write(path, result(digest(frames), request.run_id, "none"))
             sync(str(path))
         except OSError as error:
             return protocol.Failed(*ids, *classify(error, request.workdir))
-        return protocol.Generated(*ids, {"path": str(path)})
+        except CheckFailed as error:
+            return protocol.Failed(*ids, "invalid", str(error), "")
+        return protocol.Generated(*ids, {"path": str(path), **controls})
+
+
+def _controls(request: protocol.Generate, frames: bytes) -> dict[str, Any]:
+    """Read the control that another look has left, which has to be whole and of this clip; or else leave it."""
+    for given in files_of(request.job):
+        found = whole(Path(given.path).read_bytes())
+        if found is None or found["source"] != digest(frames):
+            raise CheckFailed(f"The control that another look has left is not whole, or of another clip: {found}.")
+        return {"control_files_used": {given.key: given.sha256}}
+    if not request.job.get("leave_control_files"):
+        return {}
+    path = Path(request.workdir, "control_file_edge.mp4")
+    write(path, result(digest(frames), request.run_id, "none"))
+    sync(str(path))
+    return {"control_files": [ControlFile.written(str(path), {"key": "edge"}, 10).to_json()]}
 
 
 def _is_end(item: Item) -> bool:

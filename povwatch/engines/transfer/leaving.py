@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from povwatch.engines.control import Frame
     from povwatch.engines.transfer.request import Request
 
+
 class Leaving:
     """The control files of one job."""
 

@@ -161,6 +161,22 @@ def test_drawn_words_are_on_record():
     assert "drawn" not in json.loads(made(drawn={}))
 
 
+def test_shared_controls_are_on_record():
+    """The manifest says which look has computed a control, and of what file, without its path."""
+    edge = {"setting": {"key": "edge"}, "frames": 12, "path": "/secret/e.mp4", "sha256": "ed9e", "size": 5}
+    vis = edge | {"setting": {"key": "vis"}, "sha256": "0b5"}
+    artifact = {"path": "/secret/x", "control_files": [vis], "control_files_used": {"edge": "ed9e"}}
+    data = made(artifact=artifact, control_files=[edge, edge | {"sha256": "other"}])
+    known = {"frames": 12, "size": 5}
+    assert json.loads(data)["control_files"] == {
+        "edge": {**known, "setting": {"key": "edge"}, "sha256": "ed9e", "computed_by": "another look"},
+        "vis": {**known, "setting": {"key": "vis"}, "sha256": "0b5", "computed_by": "this look"},
+    }
+    assert b"/secret" not in data
+    assert json.loads(data)["generated"] == {}
+    assert "control_files" not in json.loads(made())
+
+
 def test_private_paths_stay_private():
     assert b"/secret" not in made()
     assert json.loads(made())["generated"] == {"frames": 12, "peak_memory": 5}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
 from support.looks import PERIOD, Looks
 
+from povwatch.attempt.shared_files import SharedFiles
 from povwatch.core.job import JobState
+from povwatch.engines.control_files import ControlFile
+from povwatch.media.errors import MediaStopped
 from povwatch.media.run import call
 
 pytestmark = pytest.mark.usefixtures("forked_media_children")
@@ -52,6 +56,39 @@ class Sharing(Looks):
 @pytest.fixture
 def here(tmp_path):
     made = Sharing(tmp_path)
+    yield made
+    made.close()
+    assert made.shared() == []
+    made.no_bug()
+
+
+EDGE = {"key": "edge", "preset": "medium"}
+
+
+class Computing(Sharing):
+    """With an engine that computes the control of each look's JSON, unless it is given."""
+
+    def generate(self, active, setting=EDGE, frames=5):
+        """Generate, as the worker does; the setting of the control that was read, if any."""
+        job, attempt = self.app.store.job(active.job), active.attempt
+        self.app.preparing.share_controls(job, attempt)
+        given = [ControlFile(**one) for one in attempt.request(job.id).get("control_files", [])]
+        used = [one for one in given if one.setting == setting and one.frames >= frames]
+        attempt.artifact = {"path": "x", "control_files_used": {one.key: one.sha256 for one in used}}
+        if attempt.leaves_control_files and not used:
+            path = Path(attempt.folder, "control_file_edge.mp4")
+            path.write_bytes(b"edges of this clip")
+            attempt.artifact["control_files"] = [ControlFile.written(str(path), setting, frames).to_json()]
+        self.app.preparing.keep_controls(job, attempt)
+        return [one.setting for one in used]
+
+    def all_at_once(self, *looks):
+        return [self.generate(active) for active in self.prepare(*looks)]
+
+
+@pytest.fixture
+def computing(tmp_path):
+    made = Computing(tmp_path)
     yield made
     made.close()
     assert made.shared() == []
@@ -178,3 +215,144 @@ def test_gone_after_a_kill(here):
     here.until(PERIOD)
     found = here.prepare("night", "rain")
     assert same_files(*found) == [1, 1, 1, 1]
+
+
+def test_twenty_looks_compute_one_control(computing):
+    """The first of twenty looks computes its control, and the others read that; its bytes are there once."""
+    names = [f"n{number}" for number in range(20)]
+    computing.queue(*names)
+    first, *others = computing.prepare("", *names)
+    assert computing.generate(first) == []
+    assert [computing.generate(one) for one in others] == [[EDGE]] * 20
+    room = computing.outputs / ".povwatch"
+    inodes = {path.stat().st_ino for path in room.rglob("*control*")} | {
+        path.stat().st_ino for path in room.glob("clip.*/*") if path.stat().st_size == len(b"edges of this clip")
+    }
+    assert len(inodes) == 1
+    manifest_says = [len(one.attempt.control_files) for one in (first, *others)]
+    assert manifest_says == [0] + [1] * 20
+
+
+def test_last_look_leaves_nothing(computing):
+    """A look after which no other one waits leaves no control; neither does a clip with its own look alone."""
+    computing.queue("night")
+    first, last = computing.prepare("", "night")
+    computing.app.store.cancel(computing.jobs()[""], "no longer wanted")
+    computing.app.preparing.share_controls(computing.jobs()["night"], last.attempt)
+    assert not last.attempt.leaves_control_files
+    assert first.attempt.control_files == last.attempt.control_files == []
+
+
+@pytest.mark.parametrize("how", ["cut short", "gone", "the engine could not use it", "another setting", "more frames"])
+def test_control_is_computed_again(computing, how):
+    """A control that was cut short, is gone, was of no use or is another one is computed anew, and kept again."""
+    computing.queue("night", "rain", "snow")
+    first, night, rain, snow = computing.prepare("", "night", "rain", "snow")
+    computing.generate(first)
+    (kept,) = [path for path in computing.shared()[0].iterdir() if path.read_bytes() == b"edges of this clip"]
+    other, frames = EDGE, 5
+    if how == "cut short":
+        os.truncate(kept, 3)
+    elif how == "gone":
+        kept.unlink()
+    elif how == "another setting":
+        other = EDGE | {"preset": "low"}
+    elif how == "more frames":
+        frames = 6
+    else:
+        computing.app.preparing.share_controls(computing.app.store.job(night.job), night.attempt)
+        computing.app.preparing.forget_controls(computing.app.store.job(night.job), night.attempt)
+        night = rain
+    assert computing.generate(night, other, frames) == []
+    assert computing.generate(snow, other, frames) == [other]
+
+
+def test_given_control_takes_none(computing):
+    """A look that names a control video gets no computed one; the copy of its video is shared by its looks."""
+    named = computing.inputs / ".controls/edges.mp4"
+    named.parent.mkdir()
+    named.write_bytes((computing.inputs / "a.mp4").read_bytes())
+    computing.queue("night", "rain", "snow")
+    for look in ("night", "rain"):
+        computing.write(look, edge={"control_path": ".controls/edges.mp4"})
+    computing.rescan()
+    computing.until(PERIOD)
+    computing.settle()
+    computing.until(PERIOD)
+    first, night, rain = computing.prepare("", "night", "rain")
+    computing.generate(first)
+    assert computing.generate(night) == []
+    assert night.attempt.control_files == []
+    copies = [Path(active.attempt.references["edge.control_path"]) for active in (night, rain)]
+    assert len({copy.stat().st_ino for copy in copies}) == 1
+    assert copies[0].stat().st_ino != named.stat().st_ino
+    job = computing.jobs()["night"]
+    spec = computing.app.grace.spec_of(job)
+    named.write_bytes(b"another" + named.read_bytes())
+    again = computing.app.preparing.begin(job, "again", spec)
+    computing.settle()
+    copy = Path(again.attempt.references["edge.control_path"])
+    assert copy.read_bytes().startswith(b"another"), "another file under that name is copied"
+
+
+def test_controls_go_with_the_last_look(computing):
+    """A kept control goes when no look waits, when the disk is full, and at the next start."""
+    computing.queue("night", "rain")
+    computing.all_at_once("", "night")
+    for look in ("", "night"):
+        computing.app.store.cancel(computing.jobs()[look], "no longer wanted")
+    computing.tick()
+    assert len(computing.shared()) == 1
+    computing.app.store.cancel(computing.jobs()["rain"], "no longer wanted")
+    computing.tick()
+    assert computing.shared() == []
+
+
+@pytest.mark.parametrize("said", [None, "edge", [1], [{"path": "x"}], [{"setting": {}, "frames": 1}], [[]]])
+def test_any_engine_may_say_anything(computing, said):
+    """An engine of one's own that says something else in that field costs nothing."""
+    computing.queue("night")
+    (first,) = computing.prepare("")
+    first.attempt.artifact = {"path": "x", "control_files": said, "control_files_used": None}
+    computing.app.preparing.keep_controls(computing.app.store.job(first.job), first.attempt)
+    assert computing.app.preparing._shared.of(computing.jobs()[""]).files.known() == {}
+
+
+def test_one_makes_while_others_wait(tmp_path):
+    """Two that want a file at once have it made once; one that is no longer wanted does not wait."""
+    room = tmp_path / ".povwatch"
+    folders = [room / name for name in ("clip", "1.a", "2.b")]
+    for folder in (room, *folders[1:]):
+        folder.mkdir(mode=0o700)
+    shared = SharedFiles(str(folders[0]), lambda: folders[0].mkdir(mode=0o700, exist_ok=True))
+    begun, may, made, got = threading.Event(), threading.Event(), [], []
+
+    def want(folder, cancelled):
+        def make():
+            begun.set()
+            assert may.wait(10)
+            made.append(folder)
+            (folder / "depth.mp4").write_bytes(b"depth")
+            return {"seconds": 3}
+
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            got.append(shared.get("depth", fd, "depth.mp4", make, cancelled))
+        finally:
+            os.close(fd)
+
+    threads = [threading.Thread(target=want, args=(folder, threading.Event())) for folder in folders[1:]]
+    threads[0].start()
+    assert begun.wait(10)
+    threads[1].start()
+    called_off = threading.Event()
+    called_off.set()
+    with pytest.raises(MediaStopped):
+        want(folders[2], called_off)
+    may.set()
+    for thread in threads:
+        thread.join()
+    assert made == [folders[1]]
+    assert sorted(got, key=lambda one: one[1]) == [({"seconds": 3}, False), ({"seconds": 3}, True)]
+    assert (folders[2] / "depth.mp4").read_bytes() == b"depth"
+    assert [path.name for path in folders[0].iterdir()] == [path.name for path in folders[0].glob("*.mp4")]
