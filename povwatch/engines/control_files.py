@@ -12,13 +12,12 @@ is, with an equal `setting`, and for at least as many frames. Standard library a
 
 from __future__ import annotations
 
+import hashlib
 import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core.cosmos import CONTROLS
-from povwatch.engines.upstream.store import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +51,15 @@ class ControlFile:
         return cls(setting, frames, path, file_digest(path), os.stat(path).st_size)  # noqa: PTH116
 
 
+def file_digest(path: str) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slow to import
+        while block := file.read(1024 * 1024):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def files_of(job: Mapping[str, Any]) -> list[ControlFile]:
     """The control files that a job gets."""
     return [ControlFile(**one) for one in job.get("control_files") or ()]
@@ -59,15 +67,26 @@ def files_of(job: Mapping[str, Any]) -> list[ControlFile]:
 
 def left_by(artifact: Mapping[str, Any]) -> list[ControlFile]:
     """The control files that an engine says it has left. Other entries are passed over: any engine may have some."""
-    found = []
-    for one in artifact.get("control_files") or ():
-        with suppress(TypeError, KeyError):
-            file = ControlFile(**one)
-            if file.key in CONTROLS:
-                found.append(file)
-    return found
+    entries = artifact.get("control_files")
+    return [ControlFile(**one) for one in entries if _is_one(one)] if isinstance(entries, list) else []
+
+
+def used_by(artifact: Mapping[str, Any]) -> dict[str, str]:
+    """The control files that an engine says it has read: hint key to digest."""
+    used = artifact.get("control_files_used")
+    return {key: str(used[key]) for key in CONTROLS if key in used} if isinstance(used, dict) else {}
 
 
 def fitting(job: Mapping[str, Any], setting: Mapping[str, Any], frames: int) -> ControlFile | None:
     """The control file of a job that was computed like this, for so many frames; None without one."""
     return next((one for one in files_of(job) if one.setting == setting and one.frames >= frames), None)
+
+
+def _is_one(entry: object) -> bool:
+    types = {"setting": dict, "frames": int, "path": str, "sha256": str, "size": int}
+    return (
+        isinstance(entry, dict)
+        and entry.keys() == types.keys()
+        and all(isinstance(entry[name], kind) for name, kind in types.items())
+        and entry["setting"].get("key") in CONTROLS
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch import __version__
 from povwatch.core import layout
 from povwatch.core.cosmos import CONTROLS
-from povwatch.engines.control_files import left_by
+from povwatch.engines.control_files import left_by, used_by
 from povwatch.media.info import Checked, Scored
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _scores(scored: dict[str, Any]) -> dict[str, Any]:
 def _control_files(attempt: Attempt) -> dict[str, Any]:
     """The files of computed controls that the looks of a clip share, by hint key."""
     artifact = attempt.artifact
-    used = artifact.get("control_files_used") or {}
+    used = used_by(artifact)
     taken = [one for one in attempt.control_files if one["sha256"] == used.get(one["setting"]["key"])]
     made = [one.to_json() for one in left_by(artifact)]
     found = {

@@ -30,6 +30,7 @@ from povwatch.core.errors import JobFailed, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState
 from povwatch.core.units import spell_duration, spell_size
+from povwatch.engines.control_files import used_by
 from povwatch.files.fs import closing, open_beneath
 from povwatch.files.signature import signature
 from povwatch.hooks.plan import remedy
@@ -154,8 +155,7 @@ class Preparing:
         shared = self._shared.of(job)
         if shared is None:
             return
-        used = attempt.artifact.get("control_files_used") or {}
-        for key in used:
+        for key in used_by(attempt.artifact):
             say("control-taken", job, key=key)
         if self._shared.wanted_after(job):
             with suppress(PovwatchError):  # outputs/ is away: the next look computes them

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core.sentences import joined
+from povwatch.engines.control_files import left_by
 from povwatch.engines.faults import MESSAGE_MAX, classify
 from povwatch.engines.port import Context, EngineBlocked, EngineCancelled, EngineFailure
 from povwatch.process import protocol
@@ -224,9 +225,8 @@ def checked(artifact: object, workdir: str) -> dict[str, Any]:
     controls = artifact.get("controls") or {}
     if not isinstance(controls, dict) or not all(isinstance(name, str) for pair in controls.items() for name in pair):
         raise EngineFailure("error", f"The engine's control videos are {controls!r}, not a dict of paths.")
-    left = [one.get("path") for one in artifact.get("control_files") or [] if isinstance(one, dict)]
-    for file in (path, *controls.values(), *left):
-        _check_file(str(file), workdir)
+    for file in (path, *controls.values(), *(one.path for one in left_by(artifact))):
+        _check_file(file, workdir)
     return artifact
 
 

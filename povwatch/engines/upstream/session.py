@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core.cosmos import CONTROLS
+from povwatch.engines.control_files import file_digest
 from povwatch.engines.guardrail_filters import Filters
 from povwatch.engines.port import EngineBlocked, EngineFailure
 from povwatch.engines.trust import check_owners
@@ -28,7 +29,7 @@ from povwatch.engines.upstream.arguments import NAME, arguments, paths
 from povwatch.engines.upstream.chunks import Chunks
 from povwatch.engines.upstream.guard import contained
 from povwatch.engines.upstream.progress import DISTILLED_CALLS, FULL_CALLS, Meter
-from povwatch.engines.upstream.store import ChunkStore, file_digest, key_of
+from povwatch.engines.upstream.store import ChunkStore, key_of
 from povwatch.gpu import host_memory
 
 if TYPE_CHECKING:

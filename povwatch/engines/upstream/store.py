@@ -89,14 +89,5 @@ def key_of(**deciding: object) -> str:
     return _digest(json.dumps(deciding, sort_keys=True).encode())
 
 
-def file_digest(path: str) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:  # noqa: PTH123
-        while block := file.read(1024 * 1024):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -308,12 +308,12 @@ def test_controls_go_with_the_last_look(computing):
     assert computing.shared() == []
 
 
-@pytest.mark.parametrize("said", [None, "edge", [1], [{"path": "x"}], [{"setting": {}, "frames": 1}], [[]]])
+@pytest.mark.parametrize("said", [None, "edge", 5, [1], [{"path": "x"}], [{"setting": {}, "frames": 1}], [[]]])
 def test_any_engine_may_say_anything(computing, said):
     """An engine of one's own that says something else in that field costs nothing."""
     computing.queue("night")
     (first,) = computing.prepare("")
-    first.attempt.artifact = {"path": "x", "control_files": said, "control_files_used": None}
+    first.attempt.artifact = {"path": "x", "control_files": said, "control_files_used": said}
     computing.app.preparing.keep_controls(computing.app.store.job(first.job), first.attempt)
     assert computing.app.preparing._shared.of(computing.jobs()[""]).files.known() == {}
 
