@@ -23,7 +23,9 @@ from povwatch.core import layout
 from povwatch.core.cosmos import EDGE_PRESET, PRESETS
 from povwatch.core.errors import CheckFailed, EnvironmentFault, FinishFailed, JobFailed, NotAVideo, PovwatchError
 from povwatch.core.machine_faults import Place, translate_os_errors
+from povwatch.core.mailbox import Gauge
 from povwatch.core.scores import COMPARED, HANDS, KEPT, SCORES, Missing
+from povwatch.engines.annotate.annotation import control_key, to_compute
 from povwatch.engines.control_files import left_by
 from povwatch.files import private
 from povwatch.files.fs import closing, fsync_dir, open_beneath
@@ -37,8 +39,10 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Mapping
 
+    from povwatch.attempt.annotating import Annotates
     from povwatch.attempt.shared_files import SharedFiles
     from povwatch.core.speed import Speed
+    from povwatch.engines.annotate.annotation import Annotation
     from povwatch.engines.control_files import ControlFile
 
 WORK_TIMEOUT = 4 * 3600.0
@@ -105,6 +109,9 @@ class Attempt:
     """The filters of the guardrail that checked the prompts in the grace, for the manifest."""
     kept: dict[str, Any] = field(default_factory=dict)
     """The mask of what is kept of the clip, for the manifest; empty without one."""
+    annotated: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The controls that a model has computed before the engine generates, for the manifest: hint key to Annotated,
+    without its path, and who has computed it."""
     control_files: list[dict[str, Any]] = field(default_factory=list)
     """The controls that other looks of the clip have left for the engine, as control_files.ControlFile has them."""
     leaves_control_files: bool = False
@@ -192,18 +199,29 @@ class Attempt:
                 self.info = self.info | {"resized": made["resized"]}
             self._make_sound(private_fd, cancelled)
 
-    def complete(self, root: Path, clip: bytes, cancelled: threading.Event, shared: SharedFiles | None = None) -> None:
-        """Copy the files that the spec names into the folder, and make the mask of what is kept.
+    def complete(
+        self,
+        root: Path,
+        clip: bytes,
+        cancelled: threading.Event,
+        *,
+        shared: SharedFiles | None = None,
+        annotator: Annotates | None = None,
+        gauge: Gauge | None = None,
+    ) -> None:
+        """Copy the files that the spec names into the folder, and make the mask of what is kept, and further controls.
 
         Args:
             root: inputs/.
             clip: relative to it.
             cancelled: set when the attempt is no longer wanted.
             shared: the files of the clip that its looks share; None if it shares none.
+            annotator: computes controls that need a model; None if the engine does that itself.
+            gauge: gets the progress.
 
         Raises:
             SourceChanged: such a file is not the one that was admitted.
-            JobFailed: what a hook left is missing, does not fit, or is empty.
+            JobFailed: what a hook left is missing, does not fit, or is empty; or a control cannot be computed.
             PovwatchError: any other error of media.run.
         """
         with private.opened(self.folder) as private_fd:
@@ -213,6 +231,8 @@ class Attempt:
             ):
                 self._take_references(root_fd, layout.split(clip)[0], private_fd, cancelled, shared)
             self._make_mask(private_fd, cancelled, shared)
+            if annotator is not None:
+                self._annotate(private_fd, cancelled, shared, annotator, gauge or Gauge())
 
     def adopt(self, made: Attempt) -> bool:
         """Take the copies that another attempt at the same clip has made.
@@ -291,13 +311,45 @@ class Attempt:
             return {"file": layout.shown(os.fsencode(path)), **about, "dilate": own.dilate}
 
         source = keep_source(self.frozen, self.outputs, self.results)
-        if shared is None:
-            about = make()
-        else:
-            about, _ = shared.get(_key("mask", source), private_fd, MASK, make, cancelled)
+        about, _ = _made_once(shared, _key("mask", source), private_fd, MASK, make, cancelled=cancelled)
         self._sync(private_fd, MASK)
         self.kept = about | {"as": where}
         self.references[where] = self._absolute(MASK)
+
+    def _annotate(
+        self,
+        private_fd: int,
+        cancelled: threading.Event,
+        shared: SharedFiles | None,
+        annotator: Annotates,
+        gauge: Gauge,
+    ) -> None:
+        """Make the controls of the spec that a model computes, and have the engine get them like given ones.
+
+        Raises:
+            JobFailed: one cannot be computed.
+        """
+        for one in to_compute(self.frozen.upstream()):
+            name = f"computed_{one.kind}.mp4"
+
+            def make(one: Annotation = one, name: str = name) -> dict[str, Any]:
+                gauge.begin(f"computing {one.kind}")
+                with self._timed(one.kind):
+                    return annotator.make(
+                        one,
+                        self._prepared_inside(),
+                        folder=self.folder,
+                        out_path=name,
+                        report=gauge.set,
+                        cancelled=cancelled,
+                    )
+
+            gauge.begin(f"waiting for {one.kind}")
+            made, taken = _made_once(shared, control_key(one), private_fd, name, make, cancelled=cancelled)
+            self._sync(private_fd, name)
+            known = {key: value for key, value in made.items() if key != "path"}
+            self.annotated[one.kind] = known | {"computed_by": computed_by(taken=taken)}
+            self.references[one.field] = self._absolute(name)
 
     def take_control_files(self, shared: SharedFiles) -> None:
         """Take the controls that other looks of the clip have left, as far as this spec's controls are of their kind.
@@ -631,6 +683,24 @@ class Attempt:
 def _key(what: str, of: object) -> str:
     """The key of a shared file."""
     return json.dumps([what, of], sort_keys=True)
+
+
+def computed_by(*, taken: bool) -> str:
+    """Which look has computed a control, in words; `taken`: whether the file was there."""
+    return "another look" if taken else "this look"
+
+
+def _made_once(
+    shared: SharedFiles | None,
+    key: str,
+    private_fd: int,
+    name: str,
+    make: Callable[[], dict[str, Any]],
+    *,
+    cancelled: threading.Event,
+) -> tuple[dict[str, Any], bool]:
+    """As SharedFiles.get; where nothing is shared, the file is made."""
+    return (make(), False) if shared is None else shared.get(key, private_fd, name, make, cancelled)
 
 
 def _control_key(about: Mapping[str, Any]) -> str:

@@ -191,6 +191,8 @@ SENTENCES: dict[str, tuple[int, str]] = {
         INFO,
         "{clip}: keeps what outputs/{file} shows and {dilate} pixels around it, {share} % of the picture{scaled}",
     ),
+    "control-computed": (INFO, "{clip}: its control {key} was computed in {took} ({device})"),
+    "control-note": (WARNING, "{clip}: its control {key}: {note}"),
     "control-kept": (INFO, "{clip}: its control {key} is kept for the clip's other looks, {size}"),
     "control-taken": (INFO, "{clip}: its control {key} was computed by another look of the clip"),
     "sound-left-out": (WARNING, "{clip}: comes out without sound: {problem}"),

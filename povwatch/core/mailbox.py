@@ -42,8 +42,14 @@ class Mailbox(Generic[T]):
 class Gauge:
     """Progress of some work, 0 to 1: its thread sets it, the loop reads it."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "") -> None:
+        self.what = what
+        """The present part of the work, in words."""
         self.fraction = 0.0
+
+    def begin(self, what: str) -> None:
+        """Begin another part of the work."""
+        self.what, self.fraction = what, 0.0
 
     def set(self, fraction: float) -> None:
         """Set the progress, 0 to 1."""

@@ -20,6 +20,7 @@ from povwatch.core.scope import ALL, Scope
 from povwatch.daemon.mishaps import Mishaps
 from povwatch.daemon.outside import Outside
 from povwatch.engines.abilities import Abilities
+from povwatch.engines.annotate import annotation
 from povwatch.engines.choice import choose
 from povwatch.files.free_space import FreeSpace
 from povwatch.gpu.monitor import GpuMonitor
@@ -177,6 +178,7 @@ class App:
             specs=self.grace,
             staging=self.publisher.staging,
             background=self.background,
+            annotator=outside.annotator(config) if self.choice.kind in annotation.ENGINES else None,
         )
         self.run = RunStage(
             store=self.store,

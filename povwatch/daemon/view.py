@@ -111,7 +111,7 @@ def view(app: App, now: float) -> View:
 def _of_active(app: App, active: ActiveAttempt) -> ClipView:
     clip = shown(app.store.job(active.job).called)
     if active.generating_since is None:
-        return ClipView(clip, "copying", active.copied.fraction)
+        return ClipView(clip, active.making.what, active.making.fraction)
     if active.progress is None:
         return ClipView(clip, "generating", 0.0, left=active.expected)
     progress = active.progress

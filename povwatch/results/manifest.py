@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from povwatch import __version__
+from povwatch.attempt.attempt import computed_by
 from povwatch.core import layout
 from povwatch.core.cosmos import CONTROLS
 from povwatch.engines.control_files import left_by, used_by
@@ -147,7 +148,7 @@ def _scores(scored: dict[str, Any]) -> dict[str, Any]:
 
 
 def _control_files(attempt: Attempt) -> dict[str, Any]:
-    """The files of computed controls that the looks of a clip share, by hint key."""
+    """The files of computed controls, which the looks of a clip share, by hint key."""
     artifact = attempt.artifact
     used = used_by(artifact)
     taken = [one for one in attempt.control_files if one["sha256"] == used.get(one["setting"]["key"])]
@@ -155,10 +156,11 @@ def _control_files(attempt: Attempt) -> dict[str, Any]:
     found = {
         one["setting"]["key"]: {
             **{key: one[key] for key in ("sha256", "size", "frames", "setting")},
-            "computed_by": "another look" if one in taken else "this look",
+            "computed_by": computed_by(taken=one in taken),
         }
         for one in [*taken, *made]
     }
+    found |= attempt.annotated
     return {"control_files": found} if found else {}
 
 

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.attempt.attempt import Attempt, keep_source, kept_missing
+from povwatch.attempt.attempt import Attempt, computed_by, keep_source, kept_missing
 from povwatch.core import layout
 from povwatch.core.background import JobWork
 from povwatch.core.changes import FoundInClip
@@ -30,6 +30,7 @@ from povwatch.core.errors import JobFailed, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState
 from povwatch.core.units import spell_duration, spell_size
+from povwatch.engines.annotate.annotation import to_compute
 from povwatch.engines.control_files import used_by
 from povwatch.files.fs import closing, open_beneath
 from povwatch.files.signature import signature
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from povwatch.attempt.annotating import Annotates
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
     from povwatch.core.mailbox import Gauge
@@ -74,7 +76,13 @@ class Preparing:
         specs: CurrentSpecs,
         staging: Staging,
         background: Background,
+        annotator: Annotates | None,
     ) -> None:
+        """Prepare nothing yet.
+
+        Args:
+            annotator: computes controls that need a model; None if the engine does that itself.
+        """
         self._inputs = config.paths.inputs
         self._layout = config.publish.layout
         self._keep_controls = config.publish.keep_controls
@@ -85,6 +93,7 @@ class Preparing:
         self._specs = specs
         self._staging = staging
         self._background = background
+        self._annotator = annotator
         self._ahead: dict[int, ActiveAttempt] = {}
         """The attempts that nobody has claimed, by their jobs."""
         self._unwanted: dict[str, ActiveAttempt] = {}
@@ -131,9 +140,10 @@ class Preparing:
             _key(active),
             partial(self._ended, active),
             _prepare,
-            *(attempt, self._inputs, job.path, active.copied),
+            *(attempt, self._inputs, job.path, active.making),
             shared=self._shared.of(job),
             todo=remedy(self._hooks, job, spec.povwatch.keep or ""),
+            annotator=self._annotator,
         )
         return active
 
@@ -261,6 +271,18 @@ class Preparing:
                 scaled=active.attempt.scaled_mask,
             )
 
+        for key, made in active.attempt.annotated.items():
+            self._log_annotated(job_id=active.job, key=key, made=made, seconds=active.attempt.seconds.get(key, 0.0))
+
+    def _log_annotated(self, *, job_id: int, key: str, made: dict[str, Any], seconds: float) -> None:
+        job = self._store.job(job_id)
+        if made["computed_by"] != computed_by(taken=False):
+            say("control-taken", job, key=key)
+            return
+        say("control-computed", job, key=key, took=spell_duration(seconds), device=made.get("device", "?"))
+        for note in made.get("notes", ()):
+            say("control-note", job, key=key, note=note)
+
     def _fits(self, active: ActiveAttempt, job: Job, spec: Spec) -> bool:
         """Whether the prepared copies are the ones that would be made now."""
         return (
@@ -284,6 +306,8 @@ class Preparing:
                         found.append((where, path, signature(os.fstat(fd))))
         except OSError:
             return None
+        if self._annotator is not None:
+            found += [(one.field, one.prompt, b"") for one in to_compute(spec.upstream())]
         kept = keep_source(spec, str(self._staging.outputs), self._results(job))
         return found if kept is None else [*found, (spec.kept_as, kept)]
 
@@ -314,12 +338,13 @@ def _prepare(
     attempt: Attempt,
     inputs: Path,
     clip: bytes,
-    copied: Gauge,
+    making: Gauge,
     *,
     shared: SharedCopies | None,
+    annotator: Annotates | None,
     todo: str,
 ) -> bool:
-    """Make or get an attempt's copies; whether another look's were there.
+    """Make or get an attempt's copies, and what is made with them; whether another look's copies were there.
 
     Raises:
         JobFailed: the file that the spec keeps is not there. `todo` says what to do then.
@@ -328,10 +353,11 @@ def _prepare(
         raise JobFailed(f"{file} is not there.", todo)
     taken = False
     if shared is None:
-        attempt.prepare(inputs, clip, copied.set, cancelled)
+        attempt.prepare(inputs, clip, making.set, cancelled)
     else:
-        taken = shared.give(attempt, inputs, clip, copied.set, cancelled)
-    attempt.complete(inputs, clip, cancelled, shared.files if shared else None)
+        taken = shared.give(attempt, inputs, clip, making.set, cancelled)
+    files = shared.files if shared else None
+    attempt.complete(inputs, clip, cancelled, shared=files, annotator=annotator, gauge=making)
     return taken
 
 

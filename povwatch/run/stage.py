@@ -22,6 +22,7 @@ from povwatch.process import protocol
 from povwatch.run.estimates import RuntimeEstimates
 from povwatch.workers import events
 from povwatch.workers.events import noted
+from povwatch.workers.pool import COPYING
 from povwatch.workers.states import SupervisorState
 
 if TYPE_CHECKING:
@@ -151,7 +152,10 @@ class RunStage(Stage):
     def _hand_over(self, worker: Worker) -> None:
         """Let a worker generate its job, once the job's copies are made."""
         active = worker.active
-        if active is None or active.generating_since is not None or not (active.prepared or active.failure):
+        if active is None or active.generating_since is not None:
+            return
+        if not (active.prepared or active.failure):
+            note_making(self._store, active)
             return
         try:
             self._begin(worker, active, self._store.job(active.job))
@@ -284,6 +288,17 @@ class RunStage(Stage):
     def _worker_of(self, job: Job) -> Worker | None:
         """The worker that has a job, or that waits for its copies."""
         return next((w for w in self._pool.workers if w.active is not None and w.active.job == job.id), None)
+
+
+def note_making(store: JobStore, active: ActiveAttempt) -> None:
+    """Keep the progress of a control that is computed before the engine generates: that may take minutes."""
+    now, made = store.clock.boot(), active.making
+    if made.what == COPYING or now - active.noted_at < PROGRESS_EVERY:
+        return
+    active.noted_at = now
+    nothing = {"chunk": 0, "chunks": 1, "step": 0, "steps": 1, "eta": None}
+    data = {"fraction": round(made.fraction, 4), "stage": made.what, **nothing}
+    store.journal.set_progress(active.job, data, store.clock.wall())
 
 
 def note_progress(store: JobStore, active: ActiveAttempt, progress: protocol.Progress, now: float) -> None:

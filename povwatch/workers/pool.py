@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 PROBE_MAX = 300.0
 """Longest pause in seconds between two checks whether the engine can run."""
 
+COPYING = "copying"
+"""What an attempt's gauge says first."""
+
 LAST_LINES = 30
 """Lines of a worker's output kept for a failure: a traceback and the lines before it."""
 
@@ -534,8 +537,8 @@ class ActiveAttempt:
     """Whether its working copy exists."""
     failure: Exception | None = None
     """Why its copies could not be made."""
-    copied: Gauge = field(default_factory=Gauge)
-    """Progress of its copies."""
+    making: Gauge = field(default_factory=lambda: Gauge(COPYING))
+    """Progress of its copies, and of what is made with them."""
     generating_since: float | None = None
     progress: Progress | None = None
     """The engine's last report."""

@@ -92,11 +92,13 @@ def in_the_end(folders: Folders, scenario: str, before: dict[str, bytes]) -> Ite
 
 
 def computed_once(folders: Folders) -> Iterator[str]:
-    """Where nothing crashed, one look has computed the control, and the others have read it."""
+    """Where nothing crashed, one look has computed each control, and the others have read it."""
     manifests = [json.loads(file.read_bytes()) for file in sorted((folders.outputs / "a").glob("*.json"))]
-    by = sorted(text["control_files"]["edge"]["computed_by"] for text in manifests if "control_files" in text)
-    if by != ["another look"] * len(LOOKS) + ["this look"]:
-        yield f"the control was not computed once: {by}"
+    for key, looks in {"edge": ("", *LOOKS), "depth": LOOKS}.items():
+        found = [text["control_files"].get(key) for text in manifests]
+        by = sorted(file["computed_by"] for file in found if file)
+        if by != ["another look"] * (len(looks) - 1) + ["this look"]:
+            yield f"the control {key} was not computed once: {by}"
 
 
 def _looks(folders: Folders) -> dict[str, str]:

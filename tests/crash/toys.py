@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core.errors import CheckFailed
-from povwatch.core.machine_faults import blamed
+from povwatch.core.machine_faults import Place, blamed
 from povwatch.engines.control_files import ControlFile, files_of
 from povwatch.engines.faults import classify
 from povwatch.media.child import OPERATIONS
@@ -105,6 +105,18 @@ def media(op: str, args: dict[str, Any], *, folder: str = "", **_: object) -> di
         ) from error
 
 
+class Annotator:
+    """In place of engines.annotate.annotator.Annotator: a control that names the clip."""
+
+    def make(self, annotation, prepared, *, folder, out_path, report, cancelled):  # noqa: ARG002 - as the real one
+        path = Path(folder, out_path)
+        try:
+            write(path, result(digest(Path(folder, prepared["path"]).read_bytes()), annotation.kind, "none"))
+        except OSError as error:  # as media.child
+            raise blamed(error, Place.PREPARE, folder) or MediaError(f"It cannot be written: {error}") from error
+        return {"path": out_path, "kind": annotation.kind, "sha256": digest(path.read_bytes()), "device": "cpu"}
+
+
 class Worker:
     """In place of workers.process.WorkerProcess: loads and generates at once, and tells when it is asked."""
 
@@ -158,6 +170,8 @@ class Worker:
             if mask is not None and whole(Path(mask).read_bytes()) is None:
                 return protocol.Failed(*ids, "error", "the mask that it was given is not whole", "")
             controls = _controls(request, frames)
+            if depth := request.job["spec"].get("depth"):
+                _check_control(Path(depth["control_path"]), frames)
             path = Path(request.workdir, "generated.mp4")
             write(path, result(digest(frames), request.run_id, "none"))
             sync(str(path))
@@ -171,9 +185,7 @@ class Worker:
 def _controls(request: protocol.Generate, frames: bytes) -> dict[str, Any]:
     """Read the control that another look has left, which has to be whole and of this clip; or else leave it."""
     for given in files_of(request.job):
-        found = whole(Path(given.path).read_bytes())
-        if found is None or found["source"] != digest(frames):
-            raise CheckFailed(f"The control that another look has left is not whole, or of another clip: {found}.")
+        _check_control(Path(given.path), frames)
         return {"control_files_used": {given.key: given.sha256}}
     if not request.job.get("leave_control_files"):
         return {}
@@ -181,6 +193,12 @@ def _controls(request: protocol.Generate, frames: bytes) -> dict[str, Any]:
     write(path, result(digest(frames), request.run_id, "none"))
     sync(str(path))
     return {"control_files": [ControlFile.written(str(path), {"key": "edge"}, 10).to_json()]}
+
+
+def _check_control(path: Path, frames: bytes) -> None:
+    found = whole(path.read_bytes())
+    if found is None or found["source"] != digest(frames):
+        raise CheckFailed(f"The control {path.name} is not whole, or of another clip: {found}.")
 
 
 def _is_end(item: Item) -> bool:

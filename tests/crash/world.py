@@ -33,6 +33,7 @@ from povwatch.core.job import JobState
 from povwatch.core.waker import Waker
 from povwatch.daemon.loop import Daemon
 from povwatch.daemon.outside import Outside
+from povwatch.engines.annotate import annotation
 from povwatch.files import fs
 from povwatch.gpu.nvml import Gpus
 from povwatch.hooks import run as hook_run
@@ -89,6 +90,7 @@ CONFIG = Config(
     page=Page(enabled=False),
 )
 
+annotation.ENGINES |= {CONFIG.engine.kind}
 workpiece.call = soundtrack.call = inspections.call = toys.media
 
 
@@ -160,6 +162,7 @@ class World:
             read_gpus=lambda: Gpus(problem="there is none"),
             watcher=Unwatched,
             worker=lambda *_, **__: toys.Worker(self._clock, programs.missing),
+            annotator=lambda _: toys.Annotator(),
         )
         self.daemon = Daemon(config(folders, programs), once=mended is None, outside=outside)
         app = self.daemon.app
@@ -330,8 +333,8 @@ def seals_anew_by_the_journal(cancelled, publisher, sealed, job, *given, **named
 
 def spec(look: str) -> bytes:
     """The JSON of a further look."""
-    asked = {"name": look, "video_path": "a.mp4", "prompt": f"By {look}.", "edge": {}, "povwatch": {"keep": KEPT}}
-    return json.dumps(asked).encode()
+    asked = {"name": look, "video_path": "a.mp4", "prompt": f"By {look}.", "edge": {}, "depth": {}}
+    return json.dumps(asked | {"povwatch": {"keep": KEPT}}).encode()
 
 
 def put(path: Path, data: bytes) -> bool:

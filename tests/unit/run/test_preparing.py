@@ -46,7 +46,7 @@ class World(Built):
             world.made.append(attempt)
 
         monkeypatch.setattr(Attempt, "prepare", prepare)
-        monkeypatch.setattr(Attempt, "complete", lambda *_: None)
+        monkeypatch.setattr(Attempt, "complete", lambda *_, **__: None)
 
     def tick(self, wanted=1):
         self.clock.now += 1

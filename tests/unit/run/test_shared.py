@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from support.looks import PERIOD, Looks
 
 from povwatch.attempt.shared_files import SharedFiles
+from povwatch.core.errors import JobFailed
 from povwatch.core.job import JobState
 from povwatch.engines.control_files import ControlFile
 from povwatch.media.errors import MediaStopped
@@ -89,6 +91,52 @@ class Computing(Sharing):
 @pytest.fixture
 def computing(tmp_path):
     made = Computing(tmp_path)
+    yield made
+    made.close()
+    assert made.shared() == []
+    made.no_bug()
+
+
+class Annotator:
+    """Computes a control as bytes that say what was asked for."""
+
+    def __init__(self):
+        self.asked, self.fails, self.may = [], None, threading.Event()
+        self.may.set()
+
+    def make(self, asked, prepared, *, folder, out_path, report, cancelled):
+        self.asked.append((asked.kind, asked.prompt))
+        assert Path(folder, prepared["path"]).is_file()
+        path = Path(folder, out_path)
+        path.write_bytes(b"half")
+        report(0.5)
+        while not self.may.wait(0.01):
+            if cancelled.is_set():
+                raise MediaStopped("It was called off.")
+        if self.fails:
+            raise self.fails
+        path.write_bytes(f"{asked.kind} {asked.prompt}".encode())
+        return {"path": out_path, "kind": asked.kind, "device": "cpu", "notes": ["it flickers"], "sha256": "d1"}
+
+
+class Annotated(Sharing):
+    """With looks that ask for controls which a model computes."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.annotator = self.app.preparing._annotator = Annotator()
+
+    def queue_asking(self, **controls):
+        for look, asked in controls.items():
+            self.write(look, **asked)
+        self.rescan()
+        self.until(PERIOD + 1)
+        assert set(self.states().values()) == {"queued"}
+
+
+@pytest.fixture
+def annotated(tmp_path):
+    made = Annotated(tmp_path)
     yield made
     made.close()
     assert made.shared() == []
@@ -356,3 +404,90 @@ def test_one_makes_while_others_wait(tmp_path):
     assert sorted(got, key=lambda one: one[1]) == [({"seconds": 3}, False), ({"seconds": 3}, True)]
     assert (folders[2] / "depth.mp4").read_bytes() == b"depth"
     assert [path.name for path in folders[0].iterdir()] == [path.name for path in folders[0].glob("*.mp4")]
+
+
+DEPTH = {"depth": {}}
+
+
+def seg(prompt):
+    return {"seg": {"control_prompt": prompt}}
+
+
+def test_twenty_looks_compute_one_depth(annotated, capsys):
+    """Twenty looks of a clip cost one computed depth, and one of each thing that segments are asked for."""
+    names = [f"n{number}" for number in range(20)]
+    asked = {name: DEPTH | (seg("cup") if number < 2 else {}) for number, name in enumerate(names)}
+    annotated.queue_asking(**asked, other=seg("table"))
+    found = annotated.prepare(*names, "other")
+    assert annotated.annotator.asked == [("depth", ""), ("seg", "cup"), ("seg", "table")]
+    depths = [active.attempt.request(1)["spec"]["depth"]["control_path"] for active in found[:-1]]
+    assert len({Path(path).stat().st_ino for path in depths}) == 1
+    assert {Path(path).read_bytes() for path in depths} == {b"depth "}
+    assert all(Path(path).is_relative_to(one.attempt.folder) for path, one in zip(depths, found, strict=False))
+    assert Path(found[-1].attempt.request(1)["spec"]["seg"]["control_path"]).read_bytes() == b"seg table"
+    who = [active.attempt.annotated["depth"]["computed_by"] for active in found[:-1]]
+    assert who == ["this look"] + ["another look"] * 19
+    assert "path" not in found[0].attempt.annotated["depth"]
+    said = capsys.readouterr().out
+    assert [said.count(f"[info     ] {name}") for name in ("control-computed", "control-taken")] == [3, 20]
+    assert said.count("it flickers") == 3, "told where it was computed"
+
+
+def test_clip_alone_has_its_depth(annotated):
+    """A clip with its own look alone has its depth computed in its own folder."""
+    annotated.queue_asking(**{"": DEPTH})
+    (only,) = annotated.prepare("")
+    assert Path(only.attempt.references["depth.control_path"]).read_bytes() == b"depth "
+    assert annotated.shared() == []
+
+
+def test_engine_that_computes_depth_itself(annotated):
+    """With an engine that computes depth itself, nobody does before it."""
+    annotated.app.preparing._annotator = None
+    annotated.queue_asking(night=DEPTH)
+    (night,) = annotated.prepare("night")
+    assert "control_path" not in night.attempt.request(1)["spec"]["depth"]
+
+
+def test_depth_that_cannot_be_computed(annotated):
+    """A control that cannot be computed fails its look in words, and the next look tries again."""
+    annotated.queue_asking(night=DEPTH, rain=DEPTH)
+    annotated.annotator.fails = JobFailed("Nothing like 'cup' is in the clip.", "Name things that are there.")
+    night = annotated.begin("night")
+    annotated.settle()
+    assert (night.prepared, night.failure) == (False, annotated.annotator.fails)
+    annotated.annotator.fails = None
+    (rain,) = annotated.prepare("rain")
+    assert Path(rain.attempt.references["depth.control_path"]).read_bytes() == b"depth "
+
+
+def test_cancelled_while_computing(annotated):
+    """A look that is cancelled while its control is computed leaves no half file to others; its progress is told."""
+    annotated.queue_asking(night=DEPTH, rain=DEPTH)
+    annotated.annotator.may.clear()
+    night = annotated.begin("night")
+    while not (annotated.annotator.asked and night.making.fraction):
+        time.sleep(0.01)
+    assert (night.making.what, night.making.fraction) == ("computing depth", 0.5)
+    annotated.app.preparing.cancel(night)
+    annotated.settle()
+    assert isinstance(night.failure, MediaStopped)
+    annotated.annotator.may.set()
+    (rain,) = annotated.prepare("rain")
+    assert rain.attempt.annotated["depth"]["computed_by"] == "this look"
+
+
+def test_another_prompt_is_computed_anew(annotated):
+    """What was prepared ahead is not taken if the JSON asks for other segments by the claim."""
+    annotated.queue_asking(night=seg("cup"))
+    job = annotated.jobs()["night"]
+    spec = annotated.app.grace.spec_of(job)
+    preparing = annotated.app.preparing
+    preparing._begin_ahead(job, spec)
+    annotated.settle()
+    other = spec.model_copy(update={"seg": spec.seg.model_copy(update={"control_prompt": "table"})})
+    assert preparing.take(job, other) is None
+    preparing._begin_ahead(job, other)
+    annotated.settle()
+    taken = preparing.take(job, other)
+    assert Path(taken.attempt.references["seg.control_path"]).read_bytes() == b"seg table"

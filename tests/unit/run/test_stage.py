@@ -56,7 +56,7 @@ class Bench:
             ).to_json()
 
         monkeypatch.setattr(Attempt, "prepare", prepare)
-        monkeypatch.setattr(Attempt, "complete", lambda *_: None)
+        monkeypatch.setattr(Attempt, "complete", lambda *_, **__: None)
         (job,) = self.app.store.add([(b"a.mp4", b"sig")])
         job = put(self.app.store, job, "arrived", state=JobState.GRACE, source_hash="h1", source_info=INFO)
         put(self.app.store, job, "queued", state=JobState.QUEUED)
