@@ -28,6 +28,9 @@ EDGE_THRESHOLDS = {
 EDGE_PRESET = "medium"
 """The preset of a spec that names none."""
 
+GREY = ("edge", "depth")
+"""The controls whose pictures are grey: their three channels are alike."""
+
 CHUNK_FRAMES = 93
 """Frames in a chunk. The model was trained on chunks of this length."""
 

@@ -12,6 +12,7 @@ import os
 import signal
 import struct
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -24,6 +25,8 @@ from support.upstream_packages import LONG, PACKAGES, Worker
 
 from povwatch.core import errors
 from povwatch.engines import text_filters
+from povwatch.engines.upstream.leaving import taken
+from povwatch.media.lossless import LosslessWriter
 from povwatch.models.needs import GUARDS
 from povwatch.process import protocol
 from povwatch.workers import events
@@ -361,6 +364,60 @@ def test_carried_frames(desk, files):
         assert (artifact["frames"], artifact["chunks"]) == (120, 2)
 
 
+# -- controls that another job has left --------------------------------------------------------------------------------
+
+
+def further(desk, wanted):
+    """A job that leaves its controls, then one that reads them: both artifacts, and whether all came out alike."""
+    first = desk.made(wanted | {"leave_control_files": True})
+    alone = (desk.latents(), bytes_of(first))
+    again = desk.made(wanted | {"control_files": first["control_files"], "leave_control_files": True})
+    return first, again, (desk.latents(), bytes_of(again)) == alone
+
+
+@pytest.mark.parametrize(
+    ("frames", "fields"),
+    [(120, {}), (120, {"max_frames": 100, "num_conditional_frames": 2}), (12, {"max_frames": 7}), (1, {})],
+    ids=["two chunks", "two carried frames", "few frames", "one frame"],
+)
+def test_computed_edges_are_read_again(desk, files, frames, fields):
+    """A job that reads the edges which another one has left gives the same latents and files to the bit."""
+    wanted = edge(files, frames, num_steps=1, **fields)
+    first, again, alike = further(desk, wanted)
+    [left] = first["control_files"]
+    assert left["frames"] == fields.get("max_frames", frames)
+    assert again["control_files_used"] == {"edge": left["sha256"]}
+    assert again["control_files"] == []
+    assert alike
+
+
+def test_edges_are_not_computed_again(desk, files):
+    """A job does what a control file says: one with other edges gives other latents; other settings take none."""
+    wanted = edge(files, num_steps=1)
+    first = desk.made(wanted | {"leave_control_files": True})
+    plain = desk.latents()
+    [left] = first["control_files"]
+    with LosslessWriter(
+        str(desk.workdir / "white.mp4"), Fraction(24), desk.loop.package.model_size, grey=True
+    ) as white:
+        for _ in range(12):
+            white.add(np.full((*desk.loop.package.model_size[::-1], 3), 255, np.uint8))
+    other = left | {"path": white.path}
+    desk.made(wanted | {"control_files": [other]})
+    assert desk.latents() != plain
+    for change in ({"max_frames": 11}, {"edge": {"preset_edge_threshold": "low"}}, {"resolution": "480"}):
+        asked = wanted | {"spec": wanted["spec"] | change, "control_files": [other]}
+        assert taken(asked) == {}
+
+
+def test_a_chunk_is_found_with_a_control_file(desk, files):
+    """A chunk that was made with computed edges is found again by an attempt that reads them."""
+    wanted = edge(files, num_steps=1, seed=5)
+    first = desk.made(wanted | {"leave_control_files": True}, "kept with edges")
+    again = desk.made(wanted | {"control_files": first["control_files"]}, "kept with edges")
+    assert (first["chunks_resumed"], again["chunks_resumed"]) == (0, 1)
+
+
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
 
 
@@ -438,6 +495,17 @@ def test_found_in_the_clip(four, files):
     artifact = four.made(edge(files, 2, num_steps=1, **named))
     assert (artifact["frames"], sorted(artifact["controls"])) == (2, ["edge", "seg"])
     assert all(len(list(upright_frames(path))) == 2 for path in artifact["controls"].values())
+
+
+def test_models_controls_are_read_again(four, files):
+    """A blurred clip, its segments, and its depth are computed by one job and read by the next, the same to the bit."""
+    deep = {"depth": {}} if four.loop.package.name == "double" else {}  # see test_depth_cannot_be_had
+    wanted = edge(files, num_steps=1, max_frames=5, vis={}, seg={"control_prompt": "a table"}, **deep)
+    first, again, alike = further(four, wanted)
+    frames = {one["setting"]["key"]: one["frames"] for one in first["control_files"]}
+    assert frames == {"vis": 5, "seg": 12} | ({"depth": 12} if deep else {})
+    assert again["control_files_used"].keys() == frames.keys()
+    assert alike
 
 
 def test_depth_cannot_be_had(four, files):

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from povwatch.core.cosmos import GREY
 from povwatch.engines.control_files import ControlFile
 from povwatch.media.lossless import LosslessWriter
 
@@ -36,7 +37,7 @@ class Leaving:
         with ExitStack() as stack:
             for one in request.computed:
                 path = str(Path(self._folder, f"control_file_{one.key}.mp4"))
-                writer = LosslessWriter(path, request.rate, request.size, grey=one.key == "edge")
+                writer = LosslessWriter(path, request.rate, request.size, grey=one.key in GREY)
                 self._writers[one.key] = stack.enter_context(writer)
             yield
         self.files = [

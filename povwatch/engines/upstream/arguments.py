@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core.cosmos import CONTROLS, STEPS
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.upstream.ability import refusals, wanted
+from povwatch.engines.upstream.leaving import taken
 
 if TYPE_CHECKING:
     from povwatch.engines.upstream.settings import Settings
@@ -53,6 +54,8 @@ def arguments(job: dict[str, Any], settings: Settings) -> dict[str, Any]:
     if settings.distilled and spec.get("num_steps", STEPS) == STEPS:
         spec["num_steps"] = DISTILLED_STEPS
     spec.setdefault("num_steps", STEPS)
+    for key, file in taken(job).items():
+        spec[key] = {**spec[key], "control_path": file.path}
     for where, path in paths(spec).items():
         if not os.path.isabs(path):  # noqa: PTH117
             raise EngineFailure("error", f"{where} is {path!r}, not an absolute path.")

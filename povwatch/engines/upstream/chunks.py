@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engines.upstream import tensors
+from povwatch.engines.upstream.leaving import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from povwatch.engines.upstream.gate import Gate
     from povwatch.engines.upstream.store import ChunkStore, Latents
-
-
-CONTROL = "control_input_"
-"""Prefix of the controls' names in upstream's batch."""
 
 
 class Chunks:

@@ -4,6 +4,7 @@ inference_pipeline._get_num_chunks(...)             -> (frames, chunks, frames a
 inference_pipeline.model.net                        called twice a step, once by the distilled model
 inference_pipeline.model.generate_samples_from_batch(data_batch, seed=, ...)   a chunk's latents
 inference_pipeline.model.decode(latents)            a chunk's pictures
+_src.transfer2.inference.inference_pipeline.read_and_process_control_input(...)  whole controls, and masks
 _src.transfer2.inference.utils.generate_control_weight_mask_from_prompt(...)   a mask's file, or None
 inference.save_img_or_video(video, stem, fps=)      a result's or a control's file
 
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from povwatch.engines.upstream.chunks import Chunks
+    from povwatch.engines.upstream.leaving import Leaving
     from povwatch.engines.upstream.progress import Meter
 
 UTILS = "cosmos_transfer2._src.transfer2.inference.utils"
 MASKER = "generate_control_weight_mask_from_prompt"
+
+PIPELINE = "cosmos_transfer2._src.transfer2.inference.inference_pipeline"
+CONTROLS_READER = "read_and_process_control_input"
 
 SAVER = "save_img_or_video"
 """Upstream's writer, by its name in cosmos_transfer2.inference."""
@@ -61,8 +66,20 @@ def check(inference: Any, pipeline: Any) -> None:  # noqa: ANN401 - upstream's
 
 
 @contextmanager
-def hooked(inference: Any, pipeline: Any, meter: Meter, chunks: Chunks, save: Callable[..., None]) -> Iterator[None]:  # noqa: ANN401
-    """Hook a job's meter, chunks and writer into upstream while the job runs; see `check` for upstream's parts."""
+def hooked(
+    inference: Any,  # noqa: ANN401 - upstream's
+    pipeline: Any,  # noqa: ANN401
+    meter: Meter,
+    chunks: Chunks,
+    save: Callable[..., None],
+    *,
+    leaving: Leaving | None = None,
+) -> Iterator[None]:
+    """Hook a job's meter, chunks and writer into upstream while the job runs; see `check` for upstream's parts.
+
+    Args:
+        leaving: gets the controls that upstream computes, if they are to be left for further jobs on the clip.
+    """
     model = pipeline.model
 
     def counted(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -72,6 +89,8 @@ def hooked(inference: Any, pipeline: Any, meter: Meter, chunks: Chunks, save: Ca
 
     def sampled(original: Callable[..., Any], data_batch: dict[str, Any], **how: Any) -> Any:  # noqa: ANN401
         meter.chunk_begins()
+        if leaving is not None:
+            leaving.chunk(data_batch)
         result = chunks.samples(model, original, data_batch, **how)
         meter.chunk_ends()
         return result
@@ -81,12 +100,21 @@ def hooked(inference: Any, pipeline: Any, meter: Meter, chunks: Chunks, save: Ca
         meter.decoded()
         return result
 
+    def read(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        found = original(*args, **kwargs)
+        if leaving is not None:
+            leaving.whole(found[0])
+        return found
+
     with ExitStack() as undo:
         undo.callback(model.net.register_forward_pre_hook(lambda *_: meter.net_called()).remove)
         _wrap(undo, pipeline, "_get_num_chunks", counted)
         _wrap(undo, model, "generate_samples_from_batch", sampled)
         _wrap(undo, model, "decode", decoded)
         _wrap(undo, inference, SAVER, lambda _, *args, **kwargs: save(*args, **kwargs))
+        module = sys.modules.get(PIPELINE)
+        if hasattr(module, CONTROLS_READER):
+            _wrap(undo, module, CONTROLS_READER, read)
         utils = sys.modules.get(UTILS)
         if hasattr(utils, MASKER):
             _wrap(undo, utils, MASKER, _masked)

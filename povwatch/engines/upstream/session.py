@@ -28,12 +28,13 @@ from povwatch.engines.upstream import cached, causes, distributed, facts, hooks,
 from povwatch.engines.upstream.arguments import NAME, arguments, paths
 from povwatch.engines.upstream.chunks import Chunks
 from povwatch.engines.upstream.guard import contained
+from povwatch.engines.upstream.leaving import Leaving, taken
 from povwatch.engines.upstream.progress import DISTILLED_CALLS, FULL_CALLS, Meter
 from povwatch.engines.upstream.store import ChunkStore, key_of
 from povwatch.gpu import host_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from povwatch.engines.port import Context
     from povwatch.engines.upstream.gate import Gate
@@ -162,18 +163,22 @@ class Session:
 
         gc.collect()  # objects left by a failed job hold its tensors
         facts.begin_peak()
-        store = ChunkStore(context.checkpoint_dir, self._key(sample))
+        used = taken(job)
+        store = ChunkStore(context.checkpoint_dir, self._key(sample, used))
         chunks = Chunks(store, gate)
         calls = DISTILLED_CALLS if self._settings.distilled else FULL_CALLS
         meter = Meter(context, gate, sample.num_steps, calls, clock=facts.settled)
         writer = Writer(Fraction(job["fps_num"], job["fps_den"]), context)
         self._filters.begin()
         tensors.seed_everything(sample.seed)
+        leaving = Leaving(job, context.workdir) if gate.leads and job.get("leave_control_files") else None
+        pipeline = self._model.inference_pipeline
         try:
             with (
                 contained(context.workdir),
                 _heard(REFUSED) as reasons,
-                hooks.hooked(self._inference, self._model.inference_pipeline, meter, chunks, writer.save),
+                leaving or contextlib.nullcontext(),
+                hooks.hooked(self._inference, pipeline, meter, chunks, writer.save, leaving=leaving),
             ):
                 written = self._model.generate([sample], Path(context.workdir))
         except Exception as error:
@@ -193,6 +198,8 @@ class Session:
             **({"guardrail_filters": self._ran()} if gate.leads else {}),
             "chunks": chunks.made + chunks.kept,
             "chunks_resumed": chunks.kept,
+            "control_files": [one.to_json() for one in leaving.files] if leaving else [],
+            "control_files_used": {key: file.sha256 for key, file in used.items()},
             **(_result(context.workdir, job) if gate.leads else {}),
         }
 
@@ -221,9 +228,14 @@ class Session:
             "keep_going": True,  # a blocked job is left out of the list, instead of a bare Exception
         }
 
-    def _key(self, sample: Any) -> str:  # noqa: ANN401
-        """A digest of everything that decides a chunk's latents: the spec, its files' bytes, model, libraries."""
+    def _key(self, sample: Any, used: Collection[str]) -> str:  # noqa: ANN401
+        """A digest of everything that decides a chunk's latents: the spec, its files' bytes, model, libraries.
+
+        `used`: the hint keys of controls that another job has left, which are as if they were computed here.
+        """
         spec = sample.model_dump(mode="json", exclude_none=True)
+        for key in used:
+            spec[key].pop("control_path")
         files = {where: file_digest(path) for where, path in paths(spec).items() if Path(path).is_file()}
         for where in files:
             field, _, key = where.rpartition(".")

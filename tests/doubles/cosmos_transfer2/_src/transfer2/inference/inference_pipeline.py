@@ -14,6 +14,7 @@ import torch
 from cosmos_transfer2._src import collective
 from cosmos_transfer2._src.imaginaire.utils import log
 from cosmos_transfer2._src.transfer2.inference import utils
+from cosmos_transfer2._src.transfer2.inference.utils import read_and_process_control_input
 
 STEP = float(os.environ.get("DOUBLE_STEP_SECONDS", "0"))
 
@@ -141,7 +142,7 @@ class ControlVideo2WorldInference:
             paths[key] = str(control.control_path) if control.control_path else None
             paths[f"{key}_mask_prompt"] = control.mask_prompt
         seg = sample.seg and (sample.seg.control_prompt or sample.prompt)
-        controls = utils.read_and_process_control_input(
+        controls, _ = read_and_process_control_input(
             str(sample.video_path), paths, sample.hint_keys, sample.resolution, seg
         )
         size = sample.num_video_frames_per_chunk
@@ -162,9 +163,10 @@ class ControlVideo2WorldInference:
                 "fps": torch.randint(16, 32, (1,)),  # line 235: drawn from the process's own random numbers
             }
             for key, control in controls.items():
-                batch[key] = _padded(control[begin : begin + size], size)
+                batch[key] = _batched(_padded(control[:, begin : begin + size].transpose(1, 2, 3, 0), size))
             for key in sample.hint_keys:  # edge and vis are computed here, lines 620-627
-                batch.setdefault(f"control_input_{key}", 255 - current)
+                computed = 255 - (current[..., :1].repeat(3, axis=-1) if key == "edge" else current)
+                batch.setdefault(f"control_input_{key}", _batched(computed))
             random.seed(seed)
             seed = random.randint(0, 1_000_000)  # noqa: S311 - lines 638-639
             latents = self.model.generate_samples_from_batch(
@@ -178,7 +180,7 @@ class ControlVideo2WorldInference:
             pattern = self.model.decode(latents).cpu().numpy()[0, :3]
             video = _painted(current, pattern, previous)
             for key in sample.hint_keys:
-                control = batch[f"control_input_{key}"]
+                control = _frames(batch[f"control_input_{key}"])
                 if control.dtype == np.uint8:
                     raise AssertionError("The controls are still bytes where they are shown (lines 664-674).")
                 shown[key].append(control[sample.num_conditional_frames if chunk else 0 :])
@@ -195,9 +197,18 @@ def _beside(sample, batch, current):
     """The pictures to the left of the generated ones (lines 645-679)."""
     if sample.show_control_condition:
         for key in sample.hint_keys:
-            yield ((batch[f"control_input_{key}"] + 1) * 127.5).astype(np.uint8)
+            yield ((_frames(batch[f"control_input_{key}"]) + 1) * 127.5).astype(np.uint8)
     if sample.show_input:
         yield current
+
+
+def _batched(frames):
+    """Frames (T, H, W, C) as upstream has controls in its batch: (1, C, T, H, W)."""
+    return frames.transpose(3, 0, 1, 2)[None]
+
+
+def _frames(batched):
+    return batched[0].transpose(1, 2, 3, 0)
 
 
 def _padded(frames, size):

@@ -39,7 +39,7 @@ def generate_control_weight_mask_from_prompt(video_path, prompt, output_folder, 
 
 
 def read_and_process_control_input(video_path, input_control_paths, hint_key, resolution, seg_control_prompt):
-    """Lines 625-771."""
+    """Lines 625-771: the controls as (C, T, H, W), and masks that were made."""
     found = {}
     for key in hint_key:
         name = f"control_input_{key}"
@@ -52,10 +52,10 @@ def read_and_process_control_input(video_path, input_control_paths, hint_key, re
             found[name] = read_video(video_path, resolution)[0] // 64 * 64
         elif key == "depth":  # lines 539-576: any failure becomes None, which is subscripted later
             bad = "broken depth" in os.environ.get("DOUBLE_LOAD", "")
-            found[name] = None if bad else 255 - read_video(video_path, resolution)[0]
+            found[name] = None if bad else 255 - read_video(video_path, resolution)[0][..., :1].repeat(3, axis=-1)
         prompt = input_control_paths.get(f"{key}_mask_prompt")
         if prompt is not None:
             generate_control_weight_mask_from_prompt(
                 video_path=video_path, prompt=prompt, output_folder=tempfile.gettempdir(), modality=key
             )
-    return found
+    return {name: made if made is None else made.transpose(3, 0, 1, 2) for name, made in found.items()}, {}
