@@ -30,9 +30,7 @@ PREVIEW_NOTE = (
 APART = frozenset({"files", "checkpoints", "libraries", "revisions", "filters"})
 """Capabilities of an engine that have their own place in the manifest."""
 
-GENERATED_APART = frozenset(
-    {"path", "controls", "seconds", "guardrail_filters", "control_files", "control_files_used"}
-)
+GENERATED_APART = frozenset({"path", "controls", "seconds", "guardrail_filters", "control_files", "control_files_used"})
 """What of an artifact has its own place in the manifest, or none."""
 
 SOURCE_FIELDS = (
