@@ -12,6 +12,7 @@ from povwatch.core.sentences import joined
 from povwatch.process import protocol
 from povwatch.process.start import describe_end
 from povwatch.workers.process import Exited, HungUp, Received, WorkerProcess
+from povwatch.workers.prompt_checks import CHECK_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 LOAD_SECONDS = 120.0
 """Seconds for the filters to be loaded."""
-
-CHECK_SECONDS = 120.0
-"""Seconds for them to check a JSON's texts."""
 
 
 class FiltersHere:
@@ -35,6 +33,7 @@ class FiltersHere:
             MachineError: they cannot be loaded.
         """
         self._woken = threading.Event()
+        self._patience = CHECK_TIMEOUT[bool(launch.config["language_model"])]
         try:
             self._process = WorkerProcess(launch, clock=time.monotonic, wake=self._woken.set)
         except OSError as error:
@@ -54,7 +53,7 @@ class FiltersHere:
         """
         self._process.send(protocol.CheckPrompts(1, texts))
         with self._killed_in_case():
-            answer = self._answer((protocol.PromptsChecked,), CHECK_SECONDS)
+            answer = self._answer((protocol.PromptsChecked,), self._patience)
             if answer.problem:
                 raise MachineError(answer.problem)
         return [

@@ -44,6 +44,9 @@ IDLE_FIRST = 0.2
 LOAD_TIMEOUT = 300.0
 """Seconds in which the filters are loaded on the CPU: they import torch, perhaps from a cold disk."""
 
+CHECK_TIMEOUT = {False: 120.0, True: 1200.0}
+"""Seconds for a check on the CPU; the language model takes tens of seconds of processor time for a text."""
+
 ENDS_AFTER = 300.0
 """Seconds without a text after which the worker on the CPU ends."""
 
@@ -120,7 +123,7 @@ class PromptChecks:
         self._on = config.engine.guardrails and config.engine.check_prompts != "off"
         self._whole = config.engine.check_prompts == "all"
         launch = text_filters(config, engine_kind)
-        timeouts = Timeouts(load=LOAD_TIMEOUT, stall=LOAD_TIMEOUT)
+        timeouts = Timeouts(load=LOAD_TIMEOUT, stall=LOAD_TIMEOUT, check=CHECK_TIMEOUT[self._whole])
         self._cpu = Supervisor(launch, timeouts, clock=clock, new_process=new_process) if launch else None
         self._texts: dict[str, _Text] = {}
         self._asked: dict[Supervisor, _Asked] = {}
