@@ -2,9 +2,10 @@
 
     python benchmarks/looks.py [LOOKS [FRAMES]]
 
-A clip of 1280x720 with sound, LOOKS further looks of it, and an engine that only copies its input. The seconds are
-those of each result's manifest; the bytes are all that was ever in outputs/.povwatch at a time, counted once for each
-file, whatever its names.
+A clip of 1280x720 with sound, LOOKS further looks of it, and an engine that computes edge and vis as the diffusers
+engine does, and copies its input (controls_alone.py). The seconds are those of each result's manifest; the bytes are
+all that was ever in outputs/.povwatch at a time, counted once for each file, whatever its names. NumPy, OpenCV and PyAV
+have to be there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 from support.clips import make_clip  # noqa: E402
 
 LOOKS, FRAMES = 20, 240
-ENGINE = HERE.parent / "tests" / "engines" / "real.py"
+ENGINE = HERE / "controls_alone.py"
+
+IN_ENGINE = ("control", "control, processor")
+"""Seconds that the engine reports; the others are povwatch's own."""
 
 
 def main(looks: int = LOOKS, frames: int = FRAMES) -> None:
@@ -34,7 +38,7 @@ def main(looks: int = LOOKS, frames: int = FRAMES) -> None:
         (root / "inputs").mkdir()
         (root / "config.toml").write_text(
             f'[grace]\nperiod = "2s"\n[arrival]\nsettle = "1s"\n[engine]\nkind = "{ENGINE}:Engine"\n'
-            f'[spec]\nvariants_max = {max(looks, 1)}\n[disk]\nreserve = "0B"\n'
+            f'[spec]\ncontrols = {{edge = 1.0, vis = 0.2}}\nvariants_max = {max(looks, 1)}\n[disk]\nreserve = "0B"\n'
         )
         clip = make_clip(root / "inputs" / "clip.mp4", frames=frames, size=(1280, 720), fps=24, audio="aac")
         povwatch = [sys.executable, "-m", "povwatch", "--config", str(root / "config.toml")]
@@ -52,11 +56,18 @@ def main(looks: int = LOOKS, frames: int = FRAMES) -> None:
         print(
             f"clip      {frames} frames, {clip.stat().st_size / 1e6:.1f} MB; {len(manifests)} results in {took:.1f} s"
         )
-        for stage in ("prepare", "sound", "finish", "check"):
-            found = sorted((each["seconds"].get(stage, 0.0) for each in manifests), reverse=True)
+        for stage in ("prepare", "sound", *IN_ENGINE, "finish", "check"):
+            of = "seconds_of_generate" if stage in IN_ENGINE else "seconds"
+            found = sorted((each[of].get(stage, 0.0) for each in manifests), reverse=True)
             rest = found[1:] or [0.0]
-            print(f"{stage:<9} {found[0]:.2f} s for the slowest, {sum(rest) / len(rest):.3f} s for each of the others")
-        print(f"private   {most / 1e6:.1f} MB in outputs/.povwatch at the most")
+            each = sum(rest) / len(rest)
+            print(f"{stage:<18} {found[0]:.2f} s for the slowest, {each:.3f} s for each of the others")
+        for key in ("edge", "vis"):
+            files = [each["control_files"][key] for each in manifests if key in each.get("control_files", {})]
+            computed = sum(file["computed_by"] == "this look" for file in files)
+            size = max((file["size"] for file in files), default=0) / 1e6
+            print(f"{key:<18} {size:.1f} MB, computed by {computed} look(s), read by {len(files) - computed}")
+        print(f"private            {most / 1e6:.1f} MB in outputs/.povwatch at the most")
 
 
 def held(folder: Path) -> int:
