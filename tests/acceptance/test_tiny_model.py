@@ -105,6 +105,28 @@ def test_several_controls_and_masks(here) -> None:
     assert read_times(here.outputs / "uneven/uneven_aug.mp4") == [Fraction(time, 1000) for time in times]
 
 
+def test_looks_compute_one_control(here) -> None:
+    """Of two looks of a clip one computes the controls, and the other reads them, which shows in no picture."""
+    controls = {"edge": {"control_weight": 0.7}, "vis": {"preset_blur_strength": "high", "control_weight": 0.2}}
+    (here.inputs / "pair.hold").touch()
+    here.ask_for("pair.mp4", frames=12, **controls)
+    (here.inputs / "pair.night.json").write_text((here.inputs / "pair.json").read_text())
+    here.wait_for("joined", clip="pair.mp4@night")
+    (here.inputs / "pair.hold").unlink()
+    here.ask_for("single.mp4", frames=12, **controls)
+    looks = [here.done("pair.mp4"), here.done("pair.mp4@night", stem="pair", kind="night_aug")]
+    files = [manifest["control_files"] for manifest in looks]
+    assert sorted(one["vis"]["computed_by"] for one in files) == ["another look", "this look"]
+    assert [{key: one[key]["sha256"] for key in controls} for one in files[:1]] == [
+        {key: one[key]["sha256"] for key in controls} for one in files[1:]
+    ]
+    assert "control_files" not in here.done("single.mp4"), "a clip with its own look alone keeps none"
+    pictures = [np.stack(list(upright_frames(here.outputs / f"pair/pair{look}_aug.mp4"))) for look in ("", "_night")]
+    np.testing.assert_array_equal(pictures[0], here.pictures("single.mp4"))
+    np.testing.assert_array_equal(pictures[1], here.pictures("single.mp4"))
+    here.until(lambda: not list((here.outputs / ".povwatch").glob("clip.*")), "nothing is shared any more")
+
+
 def test_what_a_hook_has_drawn_is_kept(here) -> None:
     """An uneven clip of odd size is kept where the stand-in's hands are, and is another result than without them."""
     times = [0, 40, 70, 130, 150]

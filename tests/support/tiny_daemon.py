@@ -59,8 +59,8 @@ class Tiny(Daemon):
                 make_clip(made, frames=frames, size=SIZE, options={"crf": "12"})
         self.copy(made, name)
 
-    def done(self, name: str) -> dict:
-        """Wait until a clip has come out; its manifest."""
+    def done(self, name: str, *, stem: str = "", kind: str = "aug") -> dict:
+        """Wait until a clip has come out; its manifest. A look's has another `stem` and `kind` than its name says."""
 
         def ended() -> bool:
             wrong = self.events("invalid-spec", clip=name) + self.events("failed", clip=name)
@@ -68,8 +68,8 @@ class Tiny(Daemon):
             return bool(self.events("done", clip=name))
 
         self.until(ended, f"{name} is done", LONG)
-        stem = Path(name).stem
-        return json.loads((self.outputs / stem / f"{stem}_aug.json").read_text())
+        stem = stem or Path(name).stem
+        return json.loads((self.outputs / stem / f"{stem}_{kind}.json").read_text())
 
     def pictures(self, name: str) -> np.ndarray:
         """The frames that came out."""

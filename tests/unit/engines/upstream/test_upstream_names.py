@@ -25,6 +25,7 @@ from support.upstream_source import (
     PROMPT_GUARD,
     ROOT,
     TEXT2WORLD,
+    UTILS,
     VIDEO,
     assigned,
     called,
@@ -95,6 +96,19 @@ def test_empty_negative_prompt_keeps_it():
     [branch] = [node for node in ast.walk(made) if isinstance(node, ast.If) and said(node.test) == "negative_prompt"]
     assert "self.neg_t5_embeddings = neg_text_embeddings" in said(branch)
     assert not branch.orelse
+
+
+def test_controls_as_in_leaving_py():
+    """Controls come to a chunk as leaving.py takes them and gives them back."""
+    body = said(functions(PIPELINE)["generate_img2world"])
+    assert "control_input_dict, mask_video_dict = read_and_process_control_input(" in body
+    assert "chunk_start_frame = chunk_id * num_frames_per_chunk" in body
+    assert "cur_control_input = v[:, chunk_start_frame:chunk_end_frame]" in body
+    assert "self._pad_input_frames(cur_control_input, cur_control_input.shape[1]" in body
+    assert body.index("get_augmentor_for_eval(") < body.index("generate_samples_from_batch(")
+    read = said(functions(UTILS)["read_and_process_control_input"])
+    assert "if control_path and os.path.exists(control_path):" in read
+    assert "control_input_dict[control_key] = control_attr" in read
 
 
 def test_latents_as_in_chunks_py():
