@@ -410,7 +410,7 @@ def test_edges_are_not_computed_again(desk, files):
         assert taken(asked) == {}
 
 
-def test_a_chunk_is_found_with_a_control_file(desk, files):
+def test_chunk_is_found_with_a_control_file(desk, files):
     """A chunk that was made with computed edges is found again by an attempt that reads them."""
     wanted = edge(files, num_steps=1, seed=5)
     first = desk.made(wanted | {"leave_control_files": True}, "kept with edges")
