@@ -40,6 +40,7 @@ LOADING = (
     | {TESTS / "acceptance/test_prompts_checked.py"},
     {TESTS / "integration/test_cosmos_engine.py"},
     {TESTS / "upstream_real/test_claims.py"},
+    {TESTS / "acceptance/test_page.py"},  # Chromium, and the folder that it looks at
 )
 """Folders and files whose tests share what takes seconds to load."""
 

@@ -64,13 +64,24 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture
-def page(world, browser):
+def page(browser, world):
     """The page as it is first opened; no script may have failed at the end."""
     browser.look(1200, 800)
     browser.open(world.outputs / "index.html")
     browser.until("!!document.querySelector('.card')")
     yield browser
     assert browser.complaints == []
+
+
+def test_clips_go_on_without_a_page(tmp_path):
+    """Where no page can be written, one line says so, and the clip is done all the same."""
+    with Daemon(tmp_path / "pov", page={"enabled": True}) as daemon:
+        daemon.outputs.mkdir()
+        (daemon.outputs / "index.html").write_text("<title>somebody's</title>")
+        daemon.clip("a.mp4")
+        assert daemon.once("--grace", "0s").returncode == 0
+        assert (daemon.outputs / "index.html").read_text() == "<title>somebody's</title>"
+        assert daemon.published() == ["a/a_preview.json", "a/a_preview.mp4", "index.html"]
 
 
 def cards(page):
@@ -268,6 +279,35 @@ def test_result_that_is_gone(page, world):
     assert page.do("[povwatch.viewer.player.frame, povwatch.viewer.player.cells[0].bad]") == [1, ""]
     aside.rename(result)
     page.complaints.clear()  # the browser itself logs the missing file
+
+
+def test_marks_come_beside_the_results(page, world):
+    """Marks that are set by key outlive the page; exported and imported they are beside the results."""
+    page.do("povwatch.choose({text: 'kitchen', order: 'name'})")
+    opened(page, EVEN)
+    page.press("n")
+    page.type("the left hand melts")
+    page.press("Escape", "r")
+    assert page.do("[povwatch.viewer.clip.clip, povwatch.viewer.look]") == [EVEN, "night"]
+    page.press("a")
+    assert page.do("povwatch.viewer.clip.clip") == UNEVEN
+    page.press("Escape")
+    page.do("location.reload()")
+    page.until("document.querySelectorAll('.sign').length === 2")
+    page.do("povwatch.choose({mark: 'reject'})")
+    assert cards(page) == [EVEN]
+    page.do("povwatch.choose({mark: 'none'})")
+    assert cards(page) == [UNEVEN]
+    file = world.folder / "marks.json"
+    file.write_text(json.dumps(page.do("povwatch.exportMarks()")))
+    done = world.call("marks", "import", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    own, night = (
+        json.loads((world.outputs / f"kitchen/even/even_{name}.json").read_text()) for name in ("marks", "night_marks")
+    )
+    assert (own["mark"], own["note"], own["output"]) == ("reject", "the left hand melts", "kitchen/even/even_aug.mp4")
+    assert (night["mark"], night["look"]) == ("accept", "night")
+    assert own["run_id"] == json.loads((world.outputs / "kitchen/even/even_aug.json").read_text())["run_id"]
 
 
 def test_keyboard_alone(page):
