@@ -116,6 +116,10 @@ class Browser:
         self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         self.until("document.readyState === 'complete' && !window.left && location.href !== 'about:blank'")
 
+    def reload(self) -> None:
+        """Load the page anew."""
+        self.open(self.do("location.href"))
+
     def do(self, script: str) -> Any:
         """Evaluate an expression in the page, and wait for it if it is a promise; returns its value."""
         done = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
@@ -173,7 +177,7 @@ class Browser:
 
     def png(self) -> bytes:
         """What is on the screen, as a PNG."""
-        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png", optimizeForSpeed=True)["data"])
 
     def _hear(self, event: dict[str, Any]) -> None:
         about = event.get("params", {})
