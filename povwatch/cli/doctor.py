@@ -41,7 +41,7 @@ from povwatch.gpu import host_memory, nvml
 from povwatch.journal import open_reader
 from povwatch.media.run import call
 from povwatch.models.missing import SHOWN, wishes
-from povwatch.models.needs import REPOSITORY, approximate_size, needs
+from povwatch.models.needs import REPOSITORY, approximate_size, needs, size_of_computing
 from povwatch.spec.prompts import configured_templates
 
 if TYPE_CHECKING:
@@ -470,7 +470,8 @@ def model_files(engine_kind: str, config: Config) -> Iterator[Finding]:
     if lacking:
         place = hub.existing(hub.cache_of(looks[0].need))
         free = shutil.disk_usage(place).free
-        size = max(approximate_size(engine_kind, wanted) - sum(seen.size for seen in looks), 0)
+        whole = approximate_size(engine_kind, wanted) + size_of_computing(engine_kind, wanted)
+        size = max(whole - sum(seen.size for seen in looks), 0)
         todo = "Make room, or set HF_HOME to a larger disk." if free < size else ""
         seen_room = f"{place} has {spell_size(free)} free; some {spell_size(size)} are to be fetched"
         yield Finding("room", seen_room, todo, fatal=bool(todo))
@@ -508,7 +509,10 @@ def _model(seen: Presence, command: str) -> Finding:
     if not seen.there:
         names = [name for name in seen.missing if "*" not in name]
         which = f"lacks {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}" if names else "is not here"
-        return Finding("model", f"{need.repository} ({need.why}) {which}", f"Run {command}.", fatal=True)
+        todo = f"Run {command}."
+        if need.computes:
+            todo += f" Until then, {need.computes} needs a control video in the JSON."
+        return Finding("model", f"{need.repository} ({need.why}) {which}", todo, fatal=not need.computes)
     if not seen.checked:
         return Finding("model", f"{need.repository} ({need.why}) was never checked", f"Run {command}.")
     return Finding("model", f"{need.repository} ({need.why}), {spell_size(seen.size)}")

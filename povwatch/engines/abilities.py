@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from povwatch.core.errors import Problem
+from povwatch.engines.annotate import presence
 from povwatch.engines.devices import FP8_CAPABILITY, asked
 from povwatch.engines.transfer import request as diffusers
 from povwatch.engines.upstream import ability as cosmos
@@ -44,6 +45,8 @@ class Abilities:
     """The setting engine.exact."""
     without_fp8: str = ""
     """A GPU that may get a job and does not compute in FP8, for people; empty if there is none."""
+    lacking: diffusers.Lacking = presence.lacking
+    """What is missing now to compute a control apart from the engine."""
 
     @classmethod
     def of(cls, kind: str, engine: Engine, gpus: Gpus) -> Self:
@@ -108,7 +111,7 @@ class Abilities:
                     found.append(problem)
                 return found
             case "diffusers":
-                return list(diffusers.refusals(spec, self.controls, frames=frames))
+                return list(diffusers.refusals(spec, self.controls, frames=frames, lacking=self.lacking))
             case _:
                 return []
 

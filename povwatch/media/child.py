@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from povwatch.core import machine_faults
@@ -48,19 +49,22 @@ The function takes the args as keywords and `report`, which gets the fraction th
 JSON.
 """
 
+Operations = Mapping[str, tuple[str, Place]]
 
-def main() -> None:
+
+def main(operations: Operations = OPERATIONS) -> None:
     """Run the operation that the command line names."""
     channel = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # libraries that print must not reach the channel
     request = json.loads(sys.stdin.buffer.readline())
     limits = request["limits"]
     confine(limits, request["parent"])
-    answer = perform(sys.argv[1], request["args"], Reporter(channel), limits, request.get("folder"))
+    folder = request.get("folder")
+    answer = perform(sys.argv[1], request["args"], Reporter(channel), limits, folder, operations=operations)
     channel.write(json.dumps(answer).encode() + b"\n")
 
 
-def confine(limits: dict[str, int], parent: int) -> None:
+def confine(limits: dict[str, Any], parent: int) -> None:
     """Limit this process permanently."""
     for what, value in (
         (resource.RLIMIT_AS, limits["memory"]),
@@ -68,6 +72,8 @@ def confine(limits: dict[str, int], parent: int) -> None:
         (resource.RLIMIT_FSIZE, limits["file_bytes"]),
         (resource.RLIMIT_CORE, 0),
     ):
+        if value is None:
+            continue
         hard = resource.getrlimit(what)[1]
         allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
         # the processor limit's hard bound is a little higher, so that SIGXCPU comes first and tells the cause
@@ -79,18 +85,25 @@ def confine(limits: dict[str, int], parent: int) -> None:
 
 
 def perform(
-    op: str, args: dict[str, Any], report: Reporter, limits: dict[str, int], folder: str | None = None
+    op: str,
+    args: dict[str, Any],
+    report: Reporter,
+    limits: dict[str, Any],
+    folder: str | None = None,
+    *,
+    operations: Operations = OPERATIONS,
 ) -> dict[str, Any]:
     """Run an operation, in a private folder if one is named. Every outcome becomes an answer."""
+    function, place = operations[op]
     try:
         _follow_parent()
         if folder is not None:
             with private.opened(folder) as fd:
                 os.fchdir(fd)
-        module, name = OPERATIONS[op][0].split(":")
+        module, name = function.split(":")
         result = getattr(importlib.import_module(module), name)(**args, report=report)
     except Exception as error:  # noqa: BLE001 - the parent has to be told whatever it was
-        fault = _known(op, error, limits, folder) or _unforeseen(op, error)
+        fault = _known(op, error, limits, place, folder) or _unforeseen(op, error)
         return {"error": {"class": type(fault).__name__, "what": fault.what, "todo": fault.todo}}
     return {"result": result.to_json()}
 
@@ -131,23 +144,26 @@ def _follow_parent() -> None:
         raise NoProcess("No thread could be started to look at the clip.", todo) from error
 
 
-def _known(op: str, error: Exception, limits: dict[str, int], folder: str | None) -> PovwatchError | None:
-    code = machine_faults.code_of(error)
+def _known(op: str, error: Exception, limits: dict[str, Any], place: Place, folder: str | None) -> PovwatchError | None:
+    code, memory = machine_faults.code_of(error), limits["memory"]
     # if the limit on memory leaves no space for a thread's stack, the machine is not to blame
-    most = limits["memory"] - machine_faults.STACK
-    crowded = isinstance(error, NoProcess) and machine_faults.address_space("VmPeak") > most
+    crowded = (
+        memory is not None
+        and isinstance(error, NoProcess)
+        and machine_faults.address_space("VmPeak") > memory - machine_faults.STACK
+    )
     if isinstance(error, PovwatchError) and not crowded:
         return error
-    if crowded or (code == errno.ENOMEM and machine_faults.gives_memory(limits["memory"])):
+    if memory is not None and (crowded or (code == errno.ENOMEM and machine_faults.gives_memory(memory))):
         return MediaError(
-            f"{op} needed more memory than its limit of {limits['memory'] / 2**30:.1f} GiB.",
+            f"{op} needed more memory than its limit of {memory / 2**30:.1f} GiB.",
             "The clip's frames are too large for this machine's limits.",
         )
     if code == errno.EFBIG:
         return MediaError(f"{op} wrote more than its limit of {limits['file_bytes']} bytes.")
     if machine_faults.said_by_ffmpeg_alone(error, "."):
         return None
-    return machine_faults.blamed(error, OPERATIONS[op][1], folder or "the clip")
+    return machine_faults.blamed(error, place, folder or "the clip")
 
 
 def _unforeseen(op: str, error: Exception) -> MediaError:

@@ -21,7 +21,7 @@ from povwatch.process.output import Lines
 from povwatch.process.start import child_environment, describe_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 TICK = 0.1
 """Seconds between two looks at `cancelled`."""
@@ -59,11 +59,29 @@ PASSED_ON = {
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """A child's program, which listens and answers as media/child.py does."""
+
+    module: str
+    environment: Mapping[str, str]
+    """Variables over ours."""
+
+    def started(self, op: str) -> Child:
+        """Start it for an operation.
+
+        Raises:
+            OSError: see process.start.start.
+        """
+        return Child.start([sys.executable, "-I", "-m", self.module, op], env=child_environment(self.environment))
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Limits of the child."""
 
-    memory: int = 12 * 2**30
-    """Bytes of address space; threaded decoders of 8K video need several GiB."""
+    memory: int | None = 12 * 2**30
+    """Bytes of address space; threaded decoders of 8K video need several GiB. None: no limit, for CUDA reserves more
+    than there is."""
     cpu_seconds: int = 4 * 3600
     file_bytes: int = 2**40
     """The largest file it may write."""
@@ -89,6 +107,7 @@ def call(
     limits: Limits = WORK,
     on_progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | threading.Event | None = None,
+    program: Program | None = None,
 ) -> dict[str, Any]:
     """Do `op` with `args` in a child and return its result. Safe to call from several threads.
 
@@ -99,6 +118,7 @@ def call(
             are relative to it.
         on_progress: Gets the fraction that is done, 0 to 1, in this thread.
         cancelled: Asked ten times a second whether to stop.
+        program: What the child is; a media child by default.
 
     Raises:
         OutputsAway: The folder is gone, or belongs to somebody else.
@@ -110,7 +130,7 @@ def call(
     """
     stop = cancelled.is_set if isinstance(cancelled, threading.Event) else cancelled
     try:
-        child = _started(op)
+        child = _started(op) if program is None else program.started(op)
     except OSError as error:
         raise _no_process(op, error) from error
     with contextlib.closing(child):
@@ -159,7 +179,7 @@ def _listen(
 
 
 def _started(op: str) -> Child:
-    return Child.start([sys.executable, "-I", "-m", "povwatch.media.child", op], env=child_environment(SMALL))
+    return Program("povwatch.media.child", SMALL).started(op)
 
 
 def _no_process(op: str, error: OSError) -> NoProcess:
@@ -184,5 +204,5 @@ def _died(op: str, status: int, limits: Limits, printed: Lines) -> MediaError | 
     if status == -signal.SIGKILL:
         why = f"the machine ran out of memory, or it used {processor}, its limit: see journalctl -k"
         return MediaKilled(f"{op} {describe_end(status, {signal.SIGKILL: why})}.", last_words)
-    memory = f"its memory limit was {limits.memory / 2**30:.1f} GiB"
-    return MediaError(f"{op} {describe_end(status, {})} and gave no answer; {memory}.", last_words)
+    memory = f"; its memory limit was {limits.memory / 2**30:.1f} GiB" if limits.memory else ""
+    return MediaError(f"{op} {describe_end(status, {})} and gave no answer{memory}.", last_words)

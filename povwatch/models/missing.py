@@ -44,7 +44,7 @@ def missing_files(kind: str, config: Config) -> str:
     snapshots = record.load(config.paths.state)
     for need in wanted:
         seen = record.presence(need, snapshots)
-        if not seen.there:
+        if not seen.there and not need.computes:
             names = [name for name in seen.missing if "*" not in name][:SHOWN]
             files = f"{', '.join(names)} of {need.repository}" if names else need.repository
             fetch = command("prefetch", "--engine", kind)

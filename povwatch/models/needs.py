@@ -1,7 +1,7 @@
 """Lists the files that an engine needs: repositories, revisions, names. Pure.
 
 cosmos: upstream's own list at the pinned commit (packages/cosmos-oss/cosmos_oss/checkpoints*.py, and the names that its
-source loads from the hub). diffusers: povwatch.engines.transfer, and cosmos_guardrail 0.3.2.
+source loads from the hub). diffusers: povwatch.engines.transfer, povwatch.engines.annotate, and cosmos_guardrail 0.3.2.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from povwatch.core.errors import ConfigError
+from povwatch.engines.annotate import annotation
 from povwatch.engines.transfer import settings, weights
 from povwatch.engines.upstream import ability
 
@@ -49,6 +50,8 @@ class Need:
     """Such as `*.json`. Without files and patterns, the need is the whole repository."""
     depth: bool = False
     """Whether it belongs in the separate cache of upstream's depth model."""
+    computes: str = ""
+    """The control that it computes, by its hint key, if the engine loads without it and other jobs do not need it."""
 
     @property
     def licence(self) -> str:
@@ -85,9 +88,15 @@ def needs(kind: str, wishes: Wishes) -> tuple[Need, ...]:
 
 
 def approximate_size(kind: str, wishes: Wishes) -> int:
-    """Approximate bytes of those files, for a machine that cannot ask the hub. Source: see SIZES."""
+    """Approximate bytes of what the engine loads of them, for a machine that cannot ask the hub. Source: see SIZES."""
     one, more = SIZES.get(kind, (0, 0))
     return one + more * (len(wishes.controls) - 1)
+
+
+def size_of_computing(kind: str, wishes: Wishes) -> int:
+    """Approximate bytes of the files that compute controls apart from the engine."""
+    computed = wishes.controls if kind in annotation.ENGINES else ()
+    return sum(model.size for control in computed for model in annotation.MODELS.get(control, ()))
 
 
 def page(repository: str) -> str:
@@ -201,8 +210,23 @@ def _cosmos(wishes: Wishes) -> list[Need]:
     return found
 
 
+def computing(control: str) -> tuple[Need, ...]:
+    """The models that compute a control for the diffusers engine, in the order of annotation.MODELS."""
+    return tuple(
+        Need(
+            model.repository,
+            model.revision,
+            f"{model.title}, which computes {control}; {model.licence}",
+            model.files,
+            TRANSFORMERS,
+            computes=control,
+        )
+        for model in annotation.MODELS.get(control, ())
+    )
+
+
 def _diffusers(wishes: Wishes) -> list[Need]:
-    found = []
+    found = [need for control in wishes.controls for need in computing(control)]
     model = wishes.model or settings.MODEL
     if REPOSITORY.fullmatch(model):
         for part, revision in weights.revisions(wishes.controls).items():

@@ -54,6 +54,11 @@ def _controls(spec: Spec) -> Iterator[str]:
         for field in COMPUTING:
             if control.control_path is not None and _set(control, field):
                 yield f"{key}.{field} has no effect, because {key}.control_path gives the control ready-made."
+    if spec.seg is not None and spec.seg.control_path is None and spec.seg.control_prompt is None:
+        yield (
+            "seg.control_prompt is not set: segments are looked for by the first 128 words of the prompt. "
+            'Name the things instead: "hands cup".'
+        )
     for field, path in spec.referenced_paths().items():
         name = path.lower()
         if name.endswith(VIDEO_SUFFIXES) and not any(part.startswith(".") for part in path.split("/")):

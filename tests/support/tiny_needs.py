@@ -13,9 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from povwatch.engines.annotate import annotation
+
 LIBRARIES = ("torch", "diffusers", "transformers", "safetensors")
 
 MODEL = Path(__file__).with_name("tiny_model.py")
+
+ANNOTATORS = Path(__file__).with_name("tiny_annotators.py")
+
+ANNOTATION = Path(annotation.__file__)
+"""It says where those models are looked for."""
 
 
 def skip_without() -> None:
@@ -33,14 +40,17 @@ def skip_without() -> None:
     pytest.skip(reason, allow_module_level=True)
 
 
-def tiny_model(cache: Path, script: Path = MODEL) -> Path:
+def tiny_model(cache: Path, script: Path = ANNOTATORS) -> Path:
     """The tiny model's folder; builds it in a separate process if it is missing, since not every test loads torch.
+
+    In it, `annotators` is what HF_HOME is to be where a control is computed.
 
     Args:
         cache: a folder that outlives the tests; the model's folder in it is named by a hash of what decides the model.
         script: builds it in the folder that is its argument.
     """
-    decisive = [script.read_text(), *(f"{name} {version(name)}" for name in LIBRARIES)]
+    texts = [file.read_text() for file in (script, MODEL, ANNOTATION)]
+    decisive = [*texts, *(f"{name} {version(name)}" for name in LIBRARIES)]
     folder = cache / hashlib.sha256("\n".join(decisive).encode()).hexdigest()[:16]
     if not folder.exists():
         made = Path(tempfile.mkdtemp(dir=cache))

@@ -5,12 +5,14 @@ The spec check uses the same rules, so that the JSON can still be edited.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core.cosmos import COMPUTED, CONTROLS, PRESETS, RESOLUTION, STEPS
 from povwatch.core.errors import Problem
+from povwatch.core.sentences import joined
 from povwatch.engines import control_files
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import plan, skipping
@@ -41,19 +43,31 @@ NOT_HERE = {
 """Fields of the spec that the pipeline has no input for."""
 
 
-def refusals(spec: Mapping[str, Any], controls: Collection[str], *, frames: int | None = None) -> Iterator[Problem]:
+Lacking = Callable[[str], tuple[str, str]]
+"""Gives what is missing to compute a control, and what to do: see annotate.presence.lacking."""
+
+
+def refusals(
+    spec: Mapping[str, Any],
+    controls: Collection[str],
+    *,
+    frames: int | None = None,
+    lacking: Lacking | None = None,
+) -> Iterator[Problem]:
     """Everything in a spec that this engine cannot do.
 
     Args:
         spec: upstream's fields.
         controls: the hint keys that are loaded.
         frames: of the clip; None if unknown.
+        lacking: what a control that is not given is computed with before the engine gets the job. None for the job as
+            the engine gets it: then the control has to be there.
     """
     asked = asked_controls(spec)
     if not asked:
         yield Problem("no control is asked for", f"Add one of {', '.join(controls)}.")
     for key in asked:
-        yield from _of_control(key, spec[key], controls)
+        yield from _of_control(key, spec[key], controls, lacking)
     for name, words in NOT_HERE.items():
         if spec.get(name) is not None:
             yield Problem(f"is set, and the diffusers engine takes no {words}", f"Take it out; {ANOTHER}", name)
@@ -78,16 +92,19 @@ def asked_controls(spec: Mapping[str, Any]) -> list[str]:
     return [key for key in CONTROLS if spec.get(key) is not None]
 
 
-def _of_control(key: str, asked: Mapping[str, Any], controls: Collection[str]) -> Iterator[Problem]:
+def _of_control(
+    key: str, asked: Mapping[str, Any], controls: Collection[str], lacking: Lacking | None
+) -> Iterator[Problem]:
     if key not in controls:
         message = f"is asked for, and engine.controls has {', '.join(controls)} only"
         yield Problem(
             message, f"Ask for {' or '.join(controls)}, or add {key} to engine.controls and restart povwatch.", key
         )
     if asked.get("control_path") is None and key not in COMPUTED:
-        message = f"is missing, and the diffusers engine does not compute {key}"
-        todo = f"Give a control video of the clip's length and size; {ANOTHER}"
-        yield Problem(message, todo, f"{key}.control_path")
+        why, mend = lacking(key) if lacking else (f"the diffusers engine does not compute {key}", "")
+        if why:
+            todo = joined(mend, f"Give a control video of the clip's length and size; {ANOTHER}")
+            yield Problem(f"is missing, and {why}", todo, f"{key}.control_path")
     if asked.get("mask_prompt") is not None:
         message = "is set, and the diffusers engine makes no masks"
         yield Problem(message, f"Give a mask as mask_path instead; {ANOTHER}", f"{key}.mask_prompt")

@@ -15,6 +15,7 @@ from support.put import put
 from povwatch.cli.specs import Outcome, SpecWriter
 from povwatch.core.events import SENTENCES
 from povwatch.core.job import JobState, Waiting
+from povwatch.engines.annotate import presence
 from povwatch.spec.choices import draw
 from povwatch.spec.inputs_folder import InputsRefused
 from povwatch.spec.prompts import configured_templates
@@ -475,7 +476,7 @@ PRESETS = {
     ("cosmos", "lighting"): ["vis is asked for, but the model that is loaded takes edge only"],
     ("diffusers", "lighting"): ["vis is asked for, and engine.controls has edge only"],
     ("diffusers", "background"): [
-        "seg.control_path is missing, and the diffusers engine does not compute seg",
+        "seg.control_path is missing, and IDEA-Research/grounding-dino-base, which computes seg, is not here",
         "seg.mask_path names a file that is not there",
         "edge.control_path names a file that is not there",
     ],
@@ -484,8 +485,10 @@ PRESETS = {
 
 
 @pytest.mark.parametrize(("engine", "template"), PRESETS)
-def test_preset_beyond_the_engine(tmp_path, info, engine, template):
+def test_preset_beyond_the_engine(tmp_path, info, engine, template, monkeypatch):
     """What the engine cannot do of a preset, and the files that it needs, are told at once in the error file."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr(presence, "version", lambda _: "5.0")
     clip = ClipInGrace(tmp_path, info, kind=engine, spec={"template": template})
     try:
         clip.admit()

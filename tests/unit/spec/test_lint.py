@@ -49,9 +49,17 @@ def test_warning(words, changes):
 
 QUIET = [
     {},
-    {"edge": {"control_weight": 0.7}, "depth": {"control_weight": 0.2}, "seg": {"control_weight": 0.1}},
+    {
+        "edge": {"control_weight": 0.7},
+        "depth": {"control_weight": 0.2},
+        "seg": {"control_weight": 0.1, "control_prompt": "a cup"},
+    },
     {"edge": {}, "vis": {"control_weight": 0.2}},
-    {"edge": {}, "seg": {"mask_path": ".controls/m.mp4"}, "vis": {"control_weight": 0.5}},  # upstream scales these
+    {
+        "edge": {},
+        "seg": {"mask_path": ".controls/m.mp4", "control_prompt": "a cup"},
+        "vis": {"control_weight": 0.5},
+    },  # upstream scales these
     {"prompt": "by lamplight", "povwatch": {"drawn": {"light": "lamp"}}},
     {"edge": {"mask_prompt": "cup"}, "povwatch": {"drawn": {"thing": "cup"}}},
     {"num_steps": 10, "guidance": 1},
