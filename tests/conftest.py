@@ -35,9 +35,9 @@ COMPUTING = "unit"
 """Folder of the tests that compute. The others mostly wait for processes that they have started."""
 
 LOADING = (
-    {TESTS / "unit/engines/transfer"},  # torch and diffusers
+    {TESTS / "unit/engines/transfer", TESTS / "unit/engines/annotate"},  # torch and diffusers
     {TESTS / "acceptance/test_tiny_model.py", TESTS / "acceptance/test_two_gpus_a_clip.py"}
-    | {TESTS / "acceptance/test_prompts_checked.py"},
+    | {TESTS / "acceptance/test_prompts_checked.py", TESTS / "acceptance/test_computed_controls.py"},
     {TESTS / "integration/test_cosmos_engine.py"},
     {TESTS / "upstream_real/test_claims.py"},
     {TESTS / "acceptance/test_page.py"},  # Chromium, and the folder that it looks at

@@ -216,7 +216,7 @@ def computing(control: str) -> tuple[Need, ...]:
         Need(
             model.repository,
             model.revision,
-            f"{model.title}, which computes {control}; {model.licence}",
+            f"computes {control}, {model.licence}",
             model.files,
             TRANSFORMERS,
             computes=control,

@@ -13,6 +13,7 @@ import pytest
 from support.forked import Forked
 from support.hubs import BIG, Accident, Hub, furnish
 
+from povwatch.engines.annotate import presence
 from povwatch.models import needs
 
 PATIENCE = 30.0
@@ -105,6 +106,24 @@ def test_fetched_files_work_offline(machine, hub):
     assert "controlnet/edge/controlnet.safetensors" in found
     assert machine.prefetch(**offline).returncode == 0
     assert machine.prefetch("--check", "--verify", **offline).returncode == 0
+
+
+def test_models_that_compute_controls(machine, hub, monkeypatch):
+    """What computes depth and segments is fetched too, at its commit and without pickles, and found there offline."""
+    machine.configure(kind="diffusers", controls=["edge", "depth", "seg"])
+    for control in ("depth", "seg"):
+        hub.repositories[needs.TRANSFER].branches += (f"diffusers/controlnet/general/{control}",)
+        for need in needs.computing(control):
+            files = {name: name.encode() * 9 for name in (*need.files, "vocab.txt", "pytorch_model.bin")}
+            hub.add(need.repository, files, commit=need.revision)
+    done = machine.prefetch()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("Apache-2.0") == 3
+    assert "pytorch_model.bin" not in {name for name, _ in hub.downloads()}
+    monkeypatch.setenv("HF_HOME", machine.env["HF_HOME"])
+    monkeypatch.setattr(presence, "version", lambda _: "5.0")
+    assert [presence.lacking(control) for control in ("depth", "seg")] == [("", "")] * 2
+    assert machine.prefetch("--check", "--verify", HF_HUB_OFFLINE="1").returncode == 0
 
 
 def test_second_run_fetches_nothing(machine, hub):

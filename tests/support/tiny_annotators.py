@@ -28,6 +28,9 @@ SQUARE = {"height": 64, "width": 64}
 MEMORY = 64
 """Channels of SAM 2's memory: transformers has this number in its code."""
 
+SPREAD = 0.16
+"""Of the random weights of Depth Anything: with the usual ones all depths are alike."""
+
 WIDTH = 2 * MEMORY
 """Channels of SAM 2; it works with more than its memory has."""
 
@@ -54,6 +57,7 @@ def _depth(folder: Path) -> None:
         "out_features": ["stage1", "stage2", "stage3", "stage4"],
         "apply_layernorm": True,
         "reshape_hidden_states": False,
+        "initializer_range": SPREAD,
     }
     config = DepthAnythingConfig(
         backbone_config=backbone,
@@ -61,12 +65,11 @@ def _depth(folder: Path) -> None:
         neck_hidden_sizes=[2, 2, 4, 4],
         fusion_hidden_size=4,
         head_hidden_size=4,
+        initializer_range=SPREAD,
     )
     model = DepthAnythingForDepthEstimation(config)
-    with torch.no_grad():  # random depths are near 0, and half of them below it, where they are cut off
+    with torch.no_grad():  # random depths are around 0, and what is below is cut off
         model.head.conv3.bias.fill_(1)
-        for weights in model.head.parameters():
-            weights.mul_(10)
     model.save_pretrained(folder)
     DPTImageProcessor(
         size={"height": 42, "width": 42},

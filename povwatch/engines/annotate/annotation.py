@@ -47,7 +47,6 @@ class Model:
     repository: str
     revision: str
     """A commit."""
-    title: str
     licence: str
     size: int
     """Bytes to fetch, about."""
@@ -58,21 +57,18 @@ class Model:
 DEPTH_ANYTHING = Model(
     "depth-anything/Depth-Anything-V2-Small-hf",
     "5426e4f0f36572d16453bbda7a8389317b1bef99",
-    "Depth Anything V2 Small",
     "Apache-2.0",
     100_000_000,
 )
 GROUNDING_DINO = Model(
     "IDEA-Research/grounding-dino-base",
     "12bdfa3120f3e7ec7b434d90674b3396eccf88eb",
-    "Grounding DINO",
     "Apache-2.0",
     935_000_000,
 )
 SAM2 = Model(
     "facebook/sam2-hiera-large",
     "e6a8e8809b8f1bfa2238b6d080f3d05cc76bd251",
-    "SAM 2",
     "Apache-2.0",
     900_000_000,
     ("config.json", "model.safetensors"),

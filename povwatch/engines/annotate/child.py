@@ -5,6 +5,7 @@ It runs in the environment of the diffusers engine. Its requests and answers are
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from importlib.metadata import version
@@ -127,18 +128,20 @@ def _on(
     import torch  # noqa: PLC0415 - slow to import
 
     notes = [device["why"]] if device["why"] else []
-    if device["name"] != CPU:
+    if device["name"] != CPU and not torch.cuda.is_available():
+        notes.append(f"It was computed on the CPU, because torch {torch.__version__} does not see {device['name']}.")
+    elif device["name"] != CPU:
         try:
             whole = torch.cuda.get_device_properties(0).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, device["memory"] / whole))
-            frames, objects, said = compute("cuda", report)
-        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+            return *compute("cuda", report), device["name"]
+        except RuntimeError as error:
             kind, what, _ = faults.classify(error)
-            if kind not in GPU_FAULTS and not isinstance(error, AssertionError):
+            if kind not in GPU_FAULTS:
                 raise
             notes.append(f"It was computed on the CPU, because {device['name']} failed: {what}")
-        else:
-            return frames, objects, [*notes, *said], device["name"]
+        with contextlib.suppress(RuntimeError):  # a GPU that has failed may refuse this, too
+            torch.cuda.empty_cache()
     frames, objects, said = compute("cpu", report)
     return frames, objects, [*notes, *said], CPU
 

@@ -5,6 +5,7 @@ of Video-Depth-Anything): each frame is looked at in the clip's size, scaled by 
 is brought back to that size (bilinear, corners aligned); 0 is the farthest and 255 the nearest of the whole clip, the
 same in the three channels; a value between two whole numbers is cut off. On a GPU it computes in float16, on the CPU in
 float32. The model itself is another one: see annotation.py.
+A clip whose depths differ by rounding alone is black here; upstream stretches the rounding to the whole range.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ AT_ONCE = {"cuda": 4, "cpu": 1}
 SHARE = 0.9
 """The part of the work that the model does."""
 
+ROUNDING = 2.0**-11
+"""Relative, of float16."""
+
 FLAT = "The depth of this clip is the same everywhere: the control is black."
 
 
@@ -51,11 +55,12 @@ def depth(
     size = (clip.height, clip.width)
     try:
         lowest, highest = _measure(_Model(folder, device), clip, maps, lambda part: report(SHARE * part))
-        shades = _shades(maps, size, lowest, highest)
+        flat = highest - lowest <= ROUNDING * abs(highest)
+        shades = _shades(maps, size, lowest, np.inf if flat else highest)
         count = video.write(out_path, clip, _reported(shades, clip, lambda part: report(SHARE + (1 - SHARE) * part)))
     finally:
         scratch.unlink(missing_ok=True)
-    return count, [FLAT] if highest <= lowest else []
+    return count, [FLAT] if flat else []
 
 
 def normalised(depth: Frame, lowest: float, highest: float) -> Frame:

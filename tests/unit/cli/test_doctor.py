@@ -359,6 +359,16 @@ def test_all_was_fetched_by_another_program(config):
     assert all("was never checked" in finding.seen and not finding.fatal for finding in models)
 
 
+def test_what_computes_a_control_may_be_missing(config, tmp_path):
+    """A model that computes a control is named with its licence; without it only that control is to be given."""
+    config = configured(tmp_path, kind="diffusers", guardrails=False, controls=["edge", "depth"])
+    found = [finding for finding in doctor.model_files("diffusers", config) if "Depth-Anything" in finding.seen]
+    (finding,) = found
+    assert finding.seen.startswith("depth-anything/Depth-Anything-V2-Small-hf (computes depth, Apache-2.0) ")
+    assert not finding.fatal
+    assert finding.todo.endswith("Until then, depth needs a control video in the JSON.")
+
+
 def test_disk_without_room_for_the_rest(config, monkeypatch):
     """A disk without room for the rest is fatal, and the variable that moves the cache is named."""
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**9})())

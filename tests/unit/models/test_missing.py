@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from povwatch.config.settings import Config, Engine
-from povwatch.models.missing import weights_size
+from huggingface_hub import constants
+
+from povwatch.config.settings import Config, Engine, Paths
+from povwatch.models import missing, needs
+from povwatch.models.missing import missing_files, weights_size
 
 GB = 10**9
 
@@ -17,3 +20,15 @@ def test_folder_is_weighed(tmp_path):
     assert weights_size("diffusers", Config()) == 25 * GB
     assert weights_size("cosmos", Config()) == 36 * GB
     assert weights_size("mine.py:Engine", Config()) == 0
+    assert weights_size("diffusers", Config(engine=Engine(controls=("edge", "depth")))) == 25 * GB + 950_000_000
+
+
+def test_what_computes_controls_is_no_part_of_the_engine(tmp_path, monkeypatch):
+    """The engine loads without the models that compute a control: only jobs with that control need them."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    engine = Engine(model="me/mine", guardrails=False, controls=("depth",))
+    config = Config(engine=engine, paths=Paths(state=tmp_path))
+    assert missing_files("diffusers", config).startswith("me/mine (the model) is not here")
+    monkeypatch.setattr(missing, "needs", lambda *_: needs.computing("depth"))
+    assert missing_files("diffusers", config) == ""

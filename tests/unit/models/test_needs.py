@@ -105,6 +105,19 @@ def test_diffusers_revision_for_each_control():
     assert not any("pt" in pattern for need in found for pattern in need.patterns if need.repository == needs.TRANSFER)
 
 
+def test_diffusers_computes_controls():
+    """Depth and seg need what computes them, at a commit, also beside a model of one's own; edge and vis nothing."""
+    found = needs.needs("diffusers", Wishes(controls=ALL, model="/srv/models/mine", guardrails=False))
+    assert [(need.repository, need.computes) for need in found] == [
+        ("depth-anything/Depth-Anything-V2-Small-hf", "depth"),
+        ("IDEA-Research/grounding-dino-base", "seg"),
+        ("facebook/sam2-hiera-large", "seg"),
+    ]
+    assert all(len(need.revision) == 40 and "Apache-2.0" in need.why for need in found)
+    assert needs.size_of_computing("diffusers", Wishes(controls=ALL)) == 1_935_000_000
+    assert needs.size_of_computing("cosmos", Wishes(controls=ALL)) == 0
+
+
 def test_diffusers_with_another_model():
     """The diffusers engine needs the model that is configured, and nothing for a folder."""
     found = repositories("diffusers", model="me/mine", guardrails=False)

@@ -25,3 +25,14 @@ def clip(tmp_path, monkeypatch):
         return Prepared("working.mp4", **shape, **rate, copied=True, times="times", time_base="1/30")
 
     return clip
+
+
+@pytest.fixture
+def one_thread():
+    """torch computes in one thread: tiny sums take longer in several."""
+    import torch  # noqa: PLC0415 - not every test here has it
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
