@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from povwatch.arrival.watch import Watcher
 from povwatch.core.clock import Clock
 from povwatch.core.waker import Waker
+from povwatch.engines.annotate.annotator import Annotator
 from povwatch.gpu import nvml
 from povwatch.workers.process import WorkerProcess
 
@@ -36,5 +37,5 @@ class Outside:
     """Makes the watcher of inputs/."""
     worker: Callable[..., WorkerProcess] = WorkerProcess
     """Starts a worker process."""
-    annotator: Callable[[Config], Annotates | None] = lambda _: None
+    annotator: Callable[[Config], Annotates] = Annotator.of
     """Makes what computes controls with a model."""

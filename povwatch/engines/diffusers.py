@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.engines.libraries import LOCKED, TORCH
+from povwatch.engines import faults
+from povwatch.engines.libraries import INSTALL
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.ranks import END, Ranks
 from povwatch.engines.transfer import guardrail, request, weights
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 FILES = b"files\n"
 """Told to the other ranks when every file is there."""
-
-INSTALL = f"Install them (torch and torchvision of one build): {TORCH}; then {LOCKED}"
 
 
 class DiffusersEngine:
@@ -159,7 +158,7 @@ def _libraries(settings: Settings) -> tuple[Any, Any]:
         from povwatch.engines.transfer import model, run  # noqa: PLC0415
     except (ImportError, RuntimeError, OSError) as error:  # torchvision of another build: RuntimeError
         raise EngineFailure(
-            "invalid", f"The engine's libraries cannot be imported: {_root(error)}.", INSTALL
+            "invalid", f"The engine's libraries cannot be imported: {faults.root(error)}.", INSTALL
         ) from error
     if settings.device.startswith("cuda") and not torch.cuda.is_available():
         if torch.version.cuda is None:
@@ -170,10 +169,3 @@ def _libraries(settings: Settings) -> tuple[Any, Any]:
             )
         raise EngineFailure("gpu-lost", f"The engine computes on {settings.device}, and torch sees no GPU.")
     return run, model
-
-
-def _root(error: BaseException) -> str:
-    """The first error of the chain, in one line: the libraries wrap import errors three deep."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -62,6 +62,13 @@ def classify(error: BaseException, workdir: str = "") -> tuple[FailureKind, str,
     return "error", _last_line(error), _TODO["error"]
 
 
+def root(error: BaseException) -> str:
+    """The first error of a chain, in one line without a full stop: libraries wrap import errors three deep."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def _refused(error: BaseException, workdir: str) -> tuple[str, str]:
     code = _code(error) or 0
     named = _named(error)

@@ -21,3 +21,5 @@ FLASH3 = {"flash_attn_3": "flash_attn_interface", "fa3-fwd": "fa3_fwd_interface"
 """Packages with FlashAttention-3, and the module that each one has: PyTorch's own builds, and the one on PyPI."""
 
 FLASH3_INSTALL = f"{PIP} fa3-fwd"
+
+INSTALL = f"Install them (torch and torchvision of one build): {TORCH}; then {LOCKED}"

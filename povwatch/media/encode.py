@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import av
 from av.video.frame import PictureType
@@ -75,9 +75,7 @@ class Encoder:
         self._lengths: dict[int, int] = {}
         self._count = 0
         base = Fraction(1, grid.timescale)
-        codec: Any = "libx264rgb" if first.format.is_rgb else "libx264"
-        rate = grid.rate.limit_denominator(2**30)
-        stream = cast("VideoStream", container.add_stream(codec, rate=rate, options=quality))
+        stream = container.add_stream("libx264", rate=grid.rate.limit_denominator(2**30), options=quality)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = first.width, first.height, first.format.name
         context.colorspace, context.color_range = first.colorspace, first.color_range

@@ -17,6 +17,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from povwatch.media import child
 from povwatch.media.child import OPERATIONS
 
 if TYPE_CHECKING:
@@ -106,13 +107,13 @@ class ServedChild:
 
 
 class MediaChild(ServedChild):
-    """A media child, with pipes to its streams."""
+    """A media child, with pipes to its streams; or another program that listens and answers as one."""
 
-    def __init__(self, server: str, op: str) -> None:
+    def __init__(self, server: str, op: str, **more: Any) -> None:
         theirs, ours = zip(*((os.pipe() if n == 0 else os.pipe()[::-1]) for n in range(3)), strict=True)
         self.stdin = os.fdopen(ours[0], "wb")
         self.stdout, self.stderr = (os.fdopen(fd, "rb") for fd in ours[1:])
-        request = {"op": op, "cwd": str(Path.cwd()), "parent": os.getpid()}
+        request = {"op": op, "cwd": str(Path.cwd()), "parent": os.getpid(), **more}
         try:
             super().__init__(server, request, theirs)
         finally:
@@ -122,15 +123,22 @@ class MediaChild(ServedChild):
 
 def _guard(request: dict[str, Any], stdin: int, stdout: int, stderr: int, told: int) -> NoReturn:
     """Be the parent of one media child until it ends."""
+    guard_child(request, (stdin, stdout, stderr), told, child.main)
+
+
+def guard_child(
+    request: dict[str, Any], streams: tuple[int, int, int], told: int, main: Callable[[], None]
+) -> NoReturn:
+    """Be the parent of one child, whose program is `main`, until it ends."""
     pid = os.fork()
     if pid == 0:
         os.setsid()
         os.close(told)
-        for to, descriptor in enumerate((stdin, stdout, stderr)):
+        for to, descriptor in enumerate(streams):
             os.dup2(descriptor, to)
             os.close(descriptor)
-        _be(request["op"], request["cwd"], request["parent"])
-    for descriptor in (stdin, stdout, stderr):
+        _be(request, main)
+    for descriptor in streams:
         os.close(descriptor)
     os.write(told, b"%d\n" % pid)
     _, status = os.waitpid(pid, 0)
@@ -138,16 +146,17 @@ def _guard(request: dict[str, Any], stdin: int, stdout: int, stderr: int, told: 
     os._exit(0)
 
 
-def _be(op: str, cwd: str, parent: int) -> None:
+def _be(request: dict[str, Any], main: Callable[[], None]) -> None:
     code = 1
     try:
-        os.chdir(cwd)
-        os.getppid = lambda: parent  # it is looked at once, whether the parent has died before it was listened to
-        sys.argv = ["child", op]
+        os.chdir(request["cwd"])
+        os.getppid = lambda: request[
+            "parent"
+        ]  # it is looked at once, whether the parent has died before it was listened to
+        os.environ.update(request.get("env", {}))
+        sys.argv = ["child", request["op"]]
         sys.stdin = open(0)  # noqa: SIM115 - multiprocessing has put nothing in its place
-        from povwatch.media import child  # noqa: PLC0415 - see install
-
-        child.main()
+        main()
         code = 0
     except BaseException:  # noqa: BLE001 - a fork must not go on where its parent was
         traceback.print_exc()

@@ -1,4 +1,4 @@
-"""Forks workers of the tiny model from a process that has imported torch and diffusers.
+"""Forks workers of the tiny model, and children that compute controls, from a process that has imported torch.
 
 Importing them takes seconds of each start. All else is as it is: the worker's own code, its messages, session, output
 and end. Ranks other than 0 start from nothing, and one test starts its worker so.
@@ -14,8 +14,12 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from support import forked, forked_media, tiny_guardrail
+from support import forked, forked_media, tiny_guardrail, tiny_needs
 
+from povwatch.engines.annotate import annotation
+from povwatch.engines.annotate import child as annotate
+from povwatch.media import child, run
+from povwatch.process.child import Child
 from povwatch.process.lifeline import die_with_parent
 from povwatch.process.start import WORKER, kill_group
 from povwatch.workers import process, worker
@@ -40,14 +44,27 @@ def serve(name: str, told: Connection) -> None:
     """
     die_with_parent()
     os.environ["HF_HUB_OFFLINE"] = "1"  # as the tiny model's engines set it before they import
-    from support import tiny_model  # noqa: F401, PLC0415 - it is what takes seconds
+    from support import tiny_annotators  # noqa: F401, PLC0415 - it is what takes seconds
 
     forked_media.fork_for_clients(name, told, _guard)
 
 
 def install(name: str) -> None:
-    """Make this process's povwatch get its workers from the server at the socket `name`."""
+    """Make this process's povwatch get its processes with torch from the server at the socket `name`.
+
+    Controls are computed for the tiny engine, as for the one that it is made of.
+    """
+    annotation.ENGINES |= {f"{tiny_needs.MODEL}:TinyEngine"}
     process.start = functools.partial(_start, name)  # type: ignore[attr-defined]
+    from_nothing = run.Program.started
+
+    def started(program: run.Program, op: str) -> Child:
+        if program.module != annotate.__name__:
+            return from_nothing(program, op)
+        env = {**os.environ, **program.environment}
+        return Child(forked_media.MediaChild(name, op, env=env))  # type: ignore[arg-type]
+
+    run.Program.started = started  # type: ignore[method-assign]
 
 
 def _start(
@@ -63,7 +80,23 @@ def _start(
     return forked_media.ServedChild(name, request, (channel, stdout))
 
 
-def _guard(request: dict[str, Any], channel: int, output: int, told: int) -> NoReturn:
+def _guard(request: dict[str, Any], *descriptors: int) -> NoReturn:
+    """Be the parent of one process until it ends: a child that computes controls, or a worker."""
+    if "op" in request:
+        *streams, told = descriptors
+        forked_media.guard_child(request, tuple(streams), told, _compute)
+    _guard_worker(request, *descriptors)
+
+
+def _compute() -> None:
+    """Be the child that computes controls, on tiny models."""
+    import torch  # noqa: PLC0415 - the server has imported it
+
+    torch.set_num_threads(1)
+    child.main(annotate.OPERATIONS)
+
+
+def _guard_worker(request: dict[str, Any], channel: int, output: int, told: int) -> NoReturn:
     """Be the parent of one worker until it ends, and end it with the daemon, as the kernel would."""
     pid = os.fork()
     if pid == 0:

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from povwatch.engines.annotate.annotation import DEPTH_ANYTHING, GROUNDING_DINO, SAM2
+from povwatch.engines.transfer.settings import CONTROL_NAMES
 
 SQUARE = {"height": 64, "width": 64}
 """What SAM 2 scales pictures to."""
@@ -173,4 +174,4 @@ def _tracker(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    build(tiny_model.build(Path(sys.argv[1])) / "annotators")
+    build(tiny_model.build(Path(sys.argv[1]), tuple(CONTROL_NAMES.values())) / "annotators")

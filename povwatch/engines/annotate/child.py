@@ -17,7 +17,7 @@ from povwatch.core.machine_faults import Place
 from povwatch.engines import faults, trust
 from povwatch.engines.annotate.annotation import MODELS, Annotated
 from povwatch.engines.annotate.device import CPU
-from povwatch.engines.libraries import LOCKED
+from povwatch.engines.libraries import INSTALL
 from povwatch.engines.port import EngineFailure
 from povwatch.media import child
 from povwatch.media.info import Prepared
@@ -113,9 +113,9 @@ def _computing(
 
             def compute(device: str, report: Callable[[float], None]) -> Computed:
                 return segments(clip, (folders[0], folders[1]), prompt, out_path, device=device, report=report)
-    except ImportError as error:
-        what = f"{kind} cannot be computed with transformers {version('transformers')}: {error}."
-        raise EngineFailure("invalid", what, LOCKED) from error
+    except (ImportError, RuntimeError, OSError) as error:  # torchvision of another build than torch: RuntimeError
+        what = f"{kind} cannot be computed with transformers {version('transformers')} here: {faults.root(error)}."
+        raise EngineFailure("invalid", what, INSTALL) from error
     return compute
 
 

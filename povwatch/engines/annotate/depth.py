@@ -57,7 +57,8 @@ def depth(
         lowest, highest = _measure(_Model(folder, device), clip, maps, lambda part: report(SHARE * part))
         flat = highest - lowest <= ROUNDING * abs(highest)
         shades = _shades(maps, size, lowest, np.inf if flat else highest)
-        count = video.write(out_path, clip, _reported(shades, clip, lambda part: report(SHARE + (1 - SHARE) * part)))
+        shown = _reported(shades, clip, lambda part: report(SHARE + (1 - SHARE) * part))
+        count = video.write(out_path, clip, shown, grey=True)
     finally:
         scratch.unlink(missing_ok=True)
     return count, [FLAT] if flat else []
@@ -122,7 +123,7 @@ def _measure(
 
 def _shades(maps: video.DepthMaps, size: tuple[int, int], lowest: float, highest: float) -> Iterator[Frame]:
     for found in maps.read():
-        yield normalised(resized(found, size), lowest, highest)
+        yield normalised(resized(found, size), lowest, highest)[:, :, None]
 
 
 def _reported(pictures: Iterable[Frame], clip: Prepared, report: Callable[[float], None]) -> Iterator[Frame]:

@@ -66,7 +66,7 @@ def segments(
         colours = drawn(prompt, len(found))
         order = by_size(areas)
         pictures = (coloured(some[order], colours) for some in masks.read())
-        count = video.write(out_path, clip, pictures)
+        count = video.write(out_path, clip, pictures, grey=False)
     finally:
         scratch.unlink(missing_ok=True)
     return count, len(found), [] if areas.any() else [EMPTY]

@@ -11,10 +11,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from povwatch.core.errors import CheckFailed
-from povwatch.media import encode
 from povwatch.media.ffmpeg_errors import writing
+from povwatch.media.lossless import LosslessWriter
 from povwatch.media.source import opened
-from povwatch.media.times import Even
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
     from povwatch.media.info import Prepared
 
     Frame = NDArray[Any]
-
-LOSSLESS = {"qp": "0", "preset": "veryfast", "bf": "0", "g": "48"}
-"""Options of x264 that keep every value. Without B-frames any reader gets the times right."""
-
-JPEG = 2
-"""AVColorRange of full range: a value of grey is its luma."""
 
 MAPS_FORMAT = "gray16le"
 
@@ -49,26 +42,17 @@ def frames(clip: Prepared) -> Iterator[Frame]:
         raise CheckFailed(f"The working copy has {count} frames instead of {clip.frames}.", "It will be made again.")
 
 
-def write(path: str, clip: Prepared, pictures: Iterable[Frame]) -> int:
-    """Write a control video: H.264 in MP4 at the working copy's rate, lossless; returns the number of frames.
+def write(path: str, clip: Prepared, pictures: Iterable[Frame], *, grey: bool) -> int:
+    """Write a control video without loss, at the working copy's rate; returns the number of frames.
 
     Args:
-        pictures: uint8, all of shape (height, width), grey, or (height, width, 3), RGB.
+        pictures: uint8, shape (height, width, 3), RGB; or (height, width, 1), if they are grey.
     """
-    grid = Even(Fraction(clip.fps_num, clip.fps_den))
-    count = 0
-    encoder: encode.Encoder | None = None
-    with encode.mp4(path, grid.timescale) as container:
+    rate, size = Fraction(clip.fps_num, clip.fps_den), (clip.width, clip.height)
+    with LosslessWriter(path, rate, size, grey=grey) as writer:
         for picture in pictures:
-            grey = picture.ndim == 2  # noqa: PLR2004 - see the argument
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="gray" if grey else "rgb24")
-            frame.color_range = JPEG
-            encoder = encoder or encode.Encoder(container, frame, grid, LOSSLESS)
-            container.mux(encoder.add(frame))
-            count += 1
-        if encoder is not None:
-            container.mux(encoder.rest())
-    return count
+            writer.add(picture)
+    return writer.frames
 
 
 class DepthMaps:

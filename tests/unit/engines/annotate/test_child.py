@@ -89,7 +89,7 @@ def test_gpu_that_fails(clip, monkeypatch, full):
 def test_class_that_transformers_lacks(clip, monkeypatch):
     """A transformers without a class fails in words, and names its version."""
     monkeypatch.setitem(sys.modules, "povwatch.engines.annotate.depth", None)
-    with pytest.raises(JobFailed, match=r"depth cannot be computed with transformers [0-9.]+: ") as failed:
+    with pytest.raises(JobFailed, match=r"depth cannot be computed with transformers [0-9.]+ here: ") as failed:
         annotate(clip(frames=1))
     assert "pip install" in failed.value.todo
 

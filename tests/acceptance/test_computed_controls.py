@@ -1,0 +1,70 @@
+"""Depth and segments, computed by tiny models of the real classes for the tiny engine, in the whole daemon."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from support import tiny_needs
+from support.clips import make_clip, read_times, upright_frames
+from support.tiny_daemon import Tiny
+
+tiny_needs.skip_without()
+
+pytestmark = pytest.mark.timeout(300)
+
+TIMES = [0, 40, 70, 130, 150]
+"""Milliseconds of the frames of an uneven clip."""
+
+SIZE = (75, 45)
+
+
+@pytest.fixture(scope="module")
+def here(tiny, tmp_path_factory):
+    """One daemon for all, with an uneven clip of odd size whose depth is kept to."""
+    with Tiny(tmp_path_factory.mktemp("computed") / "pov", tiny, controls=["edge", "depth", "seg"]) as daemon:
+        daemon.env |= {"HF_HOME": str(tiny / "annotators"), "POVWATCH_PUBLISH__KEEP_CONTROLS": "true"}
+        ask(daemon, "deep.mp4", depth={})
+        daemon.start("--verbose")
+        daemon.done("deep.mp4")
+        yield daemon
+
+
+def ask(here, name, **fields):
+    made = here.folder / "uneven.mp4"
+    if not made.exists():
+        make_clip(made, frames=len(TIMES), size=SIZE, times=TIMES, time_base=Fraction(1, 1000), pix_fmt="yuv444p")
+    here.ask_for(name, made=made, **fields)
+
+
+def control(here, name, key):
+    return here.outputs / name / f"{name}_aug_control_{key}.mp4"
+
+
+def test_depth_of_an_uneven_clip(here) -> None:
+    """A depth that the JSON does not give is computed, guides the clip, is published with its times, and on record."""
+    manifest = here.done("deep.mp4")
+    assert manifest["controls"] == {"edge": 0.7, "depth": 1.0}
+    made = manifest["control_files"]["depth"]
+    assert (made["frames"], made["width"], made["height"], made["device"]) == (5, 76, 46, "cpu")
+    assert list(made["models"]) == ["depth-anything/Depth-Anything-V2-Small-hf"]
+    assert len(made["sha256"]) == 64
+    shown = np.stack(list(upright_frames(control(here, "deep", "depth"))))
+    assert shown.shape == (5, SIZE[1], SIZE[0], 3)
+    assert shown.max() - shown.min() > 100
+    assert read_times(control(here, "deep", "depth")) == [Fraction(time, 1000) for time in TIMES]
+    (line,) = here.events("control-computed", clip="deep.mp4")
+    assert line["key"] == "depth"
+
+
+def test_segments_of_a_prompt(here) -> None:
+    """What a prompt names becomes segments, beside the depth."""
+    ask(here, "cut.mp4", depth={"control_weight": 0.2}, seg={"control_prompt": "hands cup"})
+    manifest = here.done("cut.mp4")
+    assert manifest["control_files"]["seg"]["prompt"] == "hands cup"
+    assert manifest["control_files"]["seg"]["objects"] > 0
+    assert manifest["control_files"]["depth"]["sha256"] == here.done("deep.mp4")["control_files"]["depth"]["sha256"]
+    shown = np.stack(list(upright_frames(control(here, "cut", "seg"))))
+    assert shown.shape == (5, SIZE[1], SIZE[0], 3)
+    assert not np.array_equal(here.pictures("cut.mp4"), here.pictures("deep.mp4"))
