@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional
-from transformers import DepthAnythingForDepthEstimation, DPTImageProcessor
 
 from povwatch.engines.annotate import video
+from povwatch.engines.annotate.estimate import Estimator
 from povwatch.media.errors import MediaError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def depth(
     maps = video.DepthMaps(str(scratch))
     size = (clip.height, clip.width)
     try:
-        lowest, highest = _measure(_Model(folder, device), clip, maps, lambda part: report(SHARE * part))
+        lowest, highest = _measure(Estimator(folder, device), clip, maps, lambda part: report(SHARE * part))
         flat = highest - lowest <= ROUNDING * abs(highest)
         shades = _shades(maps, size, lowest, np.inf if flat else highest)
         shown = _reported(shades, clip, lambda part: report(SHARE + (1 - SHARE) * part))
@@ -79,27 +79,8 @@ def resized(depth: Frame, size: tuple[int, int]) -> Frame:
     return found
 
 
-class _Model:
-    def __init__(self, folder: str, device: str) -> None:
-        self._processor: Any = DPTImageProcessor.from_pretrained(folder, local_files_only=True)
-        loaded: Any = DepthAnythingForDepthEstimation.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True
-        )
-        self._model = loaded.to(device).eval()
-        self.device = device
-
-    @torch.inference_mode()
-    def __call__(self, pictures: list[Frame]) -> Frame:
-        """The maps of some frames: float16, not negative, shape (frames, height, width), in the model's size."""
-        inputs = self._processor(images=pictures, return_tensors="pt", device=self.device)
-        with torch.autocast(self.device, dtype=torch.float16, enabled=self.device == "cuda"):
-            found = self._model(inputs["pixel_values"].to(self.device)).predicted_depth
-        maps: Frame = found.to(torch.float16).cpu().numpy()
-        return maps
-
-
 def _measure(
-    model: _Model, clip: Prepared, maps: video.DepthMaps, report: Callable[[float], None]
+    model: Estimator, clip: Prepared, maps: video.DepthMaps, report: Callable[[float], None]
 ) -> tuple[float, float]:
     """Write each frame's map to a file; the lowest and the highest depth, in the clip's size.
 

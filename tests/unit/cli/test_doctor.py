@@ -359,7 +359,7 @@ def test_all_was_fetched_by_another_program(config):
     assert all("was never checked" in finding.seen and not finding.fatal for finding in models)
 
 
-def test_what_computes_a_control_may_be_missing(config, tmp_path):
+def test_model_of_a_control_may_be_missing(config, tmp_path):
     """A model that computes a control is named with its licence; without it only that control is to be given."""
     config = configured(tmp_path, kind="diffusers", guardrails=False, controls=["edge", "depth"])
     found = [finding for finding in doctor.model_files("diffusers", config) if "Depth-Anything" in finding.seen]

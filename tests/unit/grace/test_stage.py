@@ -501,3 +501,25 @@ def test_preset_beyond_the_engine(tmp_path, info, engine, template, monkeypatch)
         assert clip.at() == GRACE
     finally:
         clip.close()
+
+
+def test_model_that_comes_later(tmp_path, info, monkeypatch):
+    """A JSON that needs a model waits with an error file, and goes on by itself once the model is here."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setattr(presence, "version", lambda _: "5.0")
+    clip = ClipInGrace(tmp_path, info, kind="diffusers", controls=["depth"])
+    try:
+        clip.admit()
+        clip.edit(edge=None, depth={})
+        clip.until(1005)
+        assert clip.at() == (JobState.GRACE, Waiting.INVALID_SPEC)
+        assert "Depth-Anything-V2-Small-hf, which computes depth, is not here" in clip.error.read_text()
+        (folder,) = presence.folders("depth")
+        folder.mkdir(parents=True)
+        for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+            (folder / name).touch()
+        clip.until(1010)
+        assert clip.at() == GRACE
+        assert not clip.error.exists()
+    finally:
+        clip.close()

@@ -23,7 +23,7 @@ def test_folder_is_weighed(tmp_path):
     assert weights_size("diffusers", Config(engine=Engine(controls=("edge", "depth")))) == 25 * GB + 950_000_000
 
 
-def test_what_computes_controls_is_no_part_of_the_engine(tmp_path, monkeypatch):
+def test_engine_does_without_those_models(tmp_path, monkeypatch):
     """The engine loads without the models that compute a control: only jobs with that control need them."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -15,7 +15,7 @@ from povwatch.engines.annotate.annotation import Annotation, control_key, to_com
 PROMPT = " ".join(f"word{number}" for number in range(200))
 
 
-def test_controls_without_a_video_are_computed():
+def test_controls_without_video_are_computed():
     """Depth and seg that are not given are computed, in upstream's order; edge and vis are the engine's."""
     spec = {"seg": {"control_prompt": "hands"}, "vis": {}, "edge": {}, "depth": {}, "prompt": PROMPT}
     assert to_compute(spec) == (Annotation("depth"), Annotation("seg", "hands"))

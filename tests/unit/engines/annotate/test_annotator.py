@@ -22,7 +22,7 @@ def make(one, cancelled, folder):
     return one.make(Annotation("depth"), prepared, folder=str(folder), out_path="depth.mp4", **report)
 
 
-def test_missing_model_fails_before_any_child(tmp_path, monkeypatch):
+def test_missing_model_fails_before_a_child(tmp_path, monkeypatch):
     """A model that has gone since the JSON was read fails the job in words, before a process starts."""
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setattr(presence, "version", lambda _: "5.0")

@@ -16,7 +16,7 @@ tiny_needs.skip_without()
 import torch  # noqa: E402
 from support import tiny_model  # noqa: E402, F401 - it makes torchvision importable
 
-from povwatch.engines.annotate import depth, presence, video  # noqa: E402
+from povwatch.engines.annotate import depth, estimate, presence, video  # noqa: E402
 from povwatch.media.errors import MediaError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("annotators", "one_thread")
@@ -33,7 +33,7 @@ def computed(clip):
 
 def maps(clip):
     """Each frame's map by the model alone, in the clip's size."""
-    model = depth._Model(str(presence.folders("depth")[0]), "cpu")
+    model = estimate.Estimator(str(presence.folders("depth")[0]), "cpu")
     size = (clip.height, clip.width)
     return np.stack([depth.resized(model([picture])[0], size) for picture in video.frames(clip)])
 
@@ -74,7 +74,7 @@ def test_one_frame_and_another_shape(clip, frames, size):
 
 def test_depth_that_is_the_same_everywhere(clip, monkeypatch):
     """A model that sees no depth gives a black control, and the log says so."""
-    monkeypatch.setattr(depth._Model, "__call__", lambda _, some: np.full((len(some), 6, 8), 2.5, np.float16))
+    monkeypatch.setattr(estimate.Estimator, "__call__", lambda _, some: np.full((len(some), 6, 8), 2.5, np.float16))
     shown, notes, _ = computed(clip(frames=2, blank=True))
     assert shown.max() == 0
     assert notes == [depth.FLAT]
@@ -82,7 +82,7 @@ def test_depth_that_is_the_same_everywhere(clip, monkeypatch):
 
 def test_numbers_that_are_none(clip, monkeypatch):
     """A model whose numbers are none fails, and leaves no scratch file."""
-    monkeypatch.setattr(depth._Model, "__call__", lambda _, some: np.full((len(some), 6, 8), np.nan, np.float16))
+    monkeypatch.setattr(estimate.Estimator, "__call__", lambda _, some: np.full((len(some), 6, 8), np.nan, np.float16))
     with pytest.raises(MediaError, match="The depth of frame 0 is no number"):
         computed(clip(frames=2))
     assert not Path("depth.mp4.part").exists()
