@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from povwatch.engines.annotate import video
-from povwatch.engines.annotate.estimate import Estimator
+from povwatch.engines.annotate.estimate import AT_ONCE, Estimator
 from povwatch.media.errors import MediaError
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
     from povwatch.engines.annotate.video import Frame
     from povwatch.media.info import Prepared
-
-AT_ONCE = {"cuda": 4, "cpu": 1}
-"""Frames that the model gets at once, by the device."""
 
 SHARE = 0.9
 """The part of the work that the model does."""

@@ -10,6 +10,9 @@ from transformers import DepthAnythingForDepthEstimation, DPTImageProcessor
 if TYPE_CHECKING:
     from povwatch.engines.annotate.video import Frame
 
+AT_ONCE = {"cuda": 4, "cpu": 1}
+"""Frames that the model gets at once, by the device."""
+
 
 class Estimator:
     """Depth Anything on a device."""
