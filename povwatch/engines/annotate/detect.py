@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 @torch.inference_mode()
-def boxes(folder: str, device: str, picture: Frame, prompt: str) -> Frame:
+def boxes(folder: str, device: str, picture: Frame, prompt: str) -> tuple[Frame, bool]:
     """The boxes of the things that a prompt names, the surest first, OBJECTS_MAX at most; none if nothing is found.
+
+    Of a prompt that is longer than the model reads, only the beginning counts. Upstream fails with one.
 
     Args:
         folder: Grounding DINO's.
@@ -24,12 +26,15 @@ def boxes(folder: str, device: str, picture: Frame, prompt: str) -> Frame:
         picture: RGB, uint8, shape (height, width, 3).
 
     Returns:
-        Shape (boxes, 4), in pixels: left, top, right, bottom.
+        Shape (boxes, 4), in pixels: left, top, right, bottom; and whether the prompt was too long.
     """
     processor: Any = GroundingDinoProcessor.from_pretrained(folder, local_files_only=True)
     loaded: Any = GroundingDinoForObjectDetection.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     model = loaded.to(device).eval()
-    inputs = processor(images=picture, text=prompt, return_tensors="pt").to(device)
+    most = model.config.max_text_len
+    cut = len(processor.tokenizer(prompt)["input_ids"]) > most
+    text = {"text": prompt, "truncation": True, "max_length": most}
+    inputs = processor(images=picture, **text, return_tensors="pt").to(device)
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
         outputs = model(**inputs)
     for threshold, words in THRESHOLDS:
@@ -44,4 +49,4 @@ def boxes(folder: str, device: str, picture: Frame, prompt: str) -> Frame:
             break
     order = np.argsort(found["scores"].float().cpu().numpy())[::-1][:OBJECTS_MAX]
     surest: Frame = found["boxes"].float().cpu().numpy()[order]
-    return surest
+    return surest, cut

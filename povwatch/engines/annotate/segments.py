@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SHARE = 0.95
 """The part of the work that the models do."""
 
+CUT = "The prompt of the segments is longer than Grounding DINO reads: its end was not looked for."
+
 EMPTY = "SAM 2 keeps nothing of what was found in the first frame: the control is black."
 
 
@@ -55,7 +57,7 @@ def segments(
         JobFailed: the first frame has nothing that the prompt names.
     """
     first = next(video.frames(clip))
-    found = boxes(folders[0], device, first, prompt)
+    found, cut = boxes(folders[0], device, first, prompt)
     if not len(found):
         raise nothing(prompt)
     scratch = Path(f"{out_path}.part")
@@ -69,7 +71,7 @@ def segments(
         count = video.write(out_path, clip, pictures, grey=False)
     finally:
         scratch.unlink(missing_ok=True)
-    return count, len(found), [] if areas.any() else [EMPTY]
+    return count, len(found), [*([CUT] if cut else []), *([] if areas.any() else [EMPTY])]
 
 
 def nothing(prompt: str) -> JobFailed:

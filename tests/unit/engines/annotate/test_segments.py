@@ -110,7 +110,8 @@ def test_boxes_are_upstreams(clip, monkeypatch, surest):
     )
     find = run(SAM2, "get_boxes_from_text", torch=torch, np=np, Image=Image, print=lambda *_: None)
     theirs = find(model, "1.png", PROMPT)["boxes"]
-    np.testing.assert_array_equal(detect.boxes(folder, "cpu", picture, PROMPT), theirs)
+    ours, _ = detect.boxes(folder, "cpu", picture, PROMPT)
+    np.testing.assert_array_equal(ours, theirs)
     assert (len(theirs) > 0) == (surest > 0.1)
 
 
@@ -170,10 +171,16 @@ def test_nothing_is_found(clip, monkeypatch):
     assert "seg.control_prompt" in failed.value.todo
 
 
+def test_prompt_that_is_too_long(clip):
+    """Of a prompt that is longer than the model reads the beginning counts, and the log says so."""
+    shown, things, notes = computed(clip(frames=1), "word " * 300)
+    assert (len(shown), things > 0, notes) == (1, True, [segments.CUT])
+
+
 def test_things_that_are_lost_at_once(clip, monkeypatch):
     """Things that SAM 2 does not keep give a black control, and the log says so."""
     black = (np.zeros((1, 48, 64), np.bool_) for _ in range(2))
     monkeypatch.setattr(track.Tracker, "follow", lambda *_: black)
-    monkeypatch.setattr(segments, "boxes", lambda *_: BOXES[:1])
+    monkeypatch.setattr(segments, "boxes", lambda *_: (BOXES[:1], False))
     shown, things, notes = computed(clip(frames=2))
     assert (shown.max(), things, notes) == (0, 1, [segments.EMPTY])
