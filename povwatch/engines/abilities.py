@@ -45,8 +45,6 @@ class Abilities:
     """The setting engine.exact."""
     without_fp8: str = ""
     """A GPU that may get a job and does not compute in FP8, for people; empty if there is none."""
-    lacking: diffusers.Lacking = presence.lacking
-    """What is missing now to compute a control apart from the engine."""
 
     @classmethod
     def of(cls, kind: str, engine: Engine, gpus: Gpus) -> Self:
@@ -111,7 +109,7 @@ class Abilities:
                     found.append(problem)
                 return found
             case "diffusers":
-                return list(diffusers.refusals(spec, self.controls, frames=frames, lacking=self.lacking))
+                return list(diffusers.refusals(spec, self.controls, frames=frames, lacking=presence.lacking))
             case _:
                 return []
 
