@@ -15,7 +15,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from povwatch.engines.upstream.facts import SHA256, cached
+from povwatch.engines.control_files import file_digest
+from povwatch.engines.upstream.facts import blob_digest, cached
 from povwatch.models.needs import GUARDS, PROMPT_GUARD
 
 if TYPE_CHECKING:
@@ -179,14 +180,7 @@ def digest(place: Path) -> dict[str, Any]:
 
 def _sha256(path: Path) -> str:
     """A file's digest. The hub's cache names large files by it, and checked it at the download."""
-    real = path.resolve()
-    if real.parent.name == "blobs" and SHA256.fullmatch(real.name):
-        return real.name
-    found = hashlib.sha256()
-    with real.open("rb") as file:
-        while data := file.read(2**20):
-            found.update(data)
-    return found.hexdigest()
+    return blob_digest(str(path)) or file_digest(str(path))
 
 
 def _listened(ask: Callable[..., Any], heard: _Heard, judge: Callable[[Any], tuple[str, str]]) -> Callable[..., Any]:

@@ -75,7 +75,7 @@ def weights(checkpoints: Any, controls: tuple[str, ...], *, distilled: bool) -> 
                     "repository": hub.repository,
                     "revision": hub.revision,
                     "file": str(getattr(hub, "filename", "")),
-                    "sha256": _sha256(getattr(hub, "_path", None)),
+                    "sha256": blob_digest(getattr(hub, "_path", None)),
                 }
             )
     return found
@@ -90,7 +90,7 @@ def files(settings: Settings) -> dict[str, dict[str, Any]]:
     found: dict[str, Any] = {}
     revisions: dict[str, set[str]] = {}
     for file in present(settings):
-        found[file.name] = {"size": file.path.stat().st_size, "sha256": _sha256(str(file.path))}
+        found[file.name] = {"size": file.path.stat().st_size, "sha256": blob_digest(str(file.path))}
         revisions.setdefault(file.repository, set()).add(file.commit)
     return {"files": found, "revisions": {name: ", ".join(sorted(commits)) for name, commits in revisions.items()}}
 
@@ -190,7 +190,7 @@ def _version(name: str) -> str:
         return ""
 
 
-def _sha256(path: str | None) -> str:
+def blob_digest(path: str | None) -> str:
     """The digest of a file in Hugging Face's cache, in which a snapshot's files are links to blobs named by digest."""
     name = os.path.basename(os.path.realpath(path)) if path else ""  # noqa: PTH119
     return name if SHA256.fullmatch(name) else ""
