@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from povwatch.attempt.attempt import readable_attempt
+from povwatch.attempt.judging import attempt_of, plan_for, tries_of
 from povwatch.core import layout, retry
 from povwatch.core.changes import (
     ArrivesAgain,
@@ -19,6 +20,7 @@ from povwatch.core.changes import (
     FinishAgain,
     QuietlyRequeued,
     Requeued,
+    TriesEnded,
 )
 from povwatch.core.command import command
 from povwatch.core.errors import (
@@ -34,6 +36,7 @@ from povwatch.core.errors import (
     SourceChanged,
 )
 from povwatch.core.job import Job, JobState, Waiting
+from povwatch.core.quality import Tries, best
 from povwatch.core.retry import Action
 from povwatch.core.sentences import joined
 from povwatch.files import private
@@ -229,10 +232,32 @@ class FailedAttempts:
         return self._store.apply(job, change)
 
     def _end_job(self, job: Job, end: type[Failed], error: PovwatchError, happened: str, *, again: str = "") -> None:
+        if self._publish_another(job, error):
+            return
         self._discard(job, entirely=True)
         todo = joined(error.todo or f"More about it: {command('show', clip=job.called)}", again)
         self._error_files.write(job, happened, error.what, todo)
         self._store.apply(job, end(error=str(error)))
+
+    def _publish_another(self, job: Job, error: PovwatchError) -> bool:
+        """Publish the best of the other seeds after one that failed for good; False if there is none."""
+        if job.state not in {JobState.RUNNING, JobState.CHECKING}:
+            return False
+        over = [one for one in tries_of(job).over if one.run_id != job.run_id and one.attempt]
+        left = [one for one in over if not attempt_of(one).lost]
+        if not left:
+            return False
+        self._discard(job)
+        chosen = best(plan_for(self._config.quality, attempt_of(left[0])), left)
+        ended = TriesEnded(
+            problem=error.what,
+            seed=chosen.seed,
+            run_id=chosen.run_id,
+            artifact=attempt_of(chosen).to_json(),
+            tries=Tries(tuple(left), ended=str(error)).to_json(),
+        )
+        self._store.apply(job, ended)
+        return True
 
     def _discard(self, job: Job, *, entirely: bool = False) -> None:
         """Delete the attempt's files; at the job's end, its checkpoints too."""

@@ -6,6 +6,8 @@ load.py reads them.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -32,6 +34,8 @@ from povwatch.config.notify import Notify
 from povwatch.core import kept_file
 from povwatch.core.cosmos import Control
 from povwatch.core.hours import parse as parse_hours
+from povwatch.core.quality import BEST_OF_MAX, Rule
+from povwatch.core.scores import SCORES
 from povwatch.core.speed import Speed
 from povwatch.core.units import Bytes, Seconds
 
@@ -257,12 +261,48 @@ class Publish(Section):
 
 
 class Quality(Section):
-    """The scores of results."""
+    """The scores of results, and what they are judged by: each further key is a score that has to be so."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     scores: bool = True
     """Whether results are scored."""
     hands_model: str = ""
     """MediaPipe's model of hand landmarks, the file hand_landmarker.task; empty for none."""
+    tries: int = Field(4, ge=1, le=BEST_OF_MAX)
+    """The number of seeds that are tried at most, for a result that passes."""
+    keep_rejected: bool = False
+    """Whether the results of the other seeds are published too, in a folder beside the best."""
+
+    @model_validator(mode="after")
+    def _scores_exist(self) -> Self:
+        rules = self.rules
+        if rules and not self.scores:
+            raise ValueError(f"scores = false measures nothing, and {rules[0].score} is judged: take one of them out")
+        return self
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """What the scores have to be."""
+        return tuple(_rule(name, value) for name, value in (self.model_extra or {}).items())
+
+
+def _rule(name: str, value: Any) -> Rule:  # noqa: ANN401 - whatever the file holds
+    """A rule, such as `edge_f1 = 0.6` or `edge_f1 = {at_least = 0.6}`."""
+    settings = Quality.model_fields
+    if name not in SCORES:
+        meant = suggestion(name, [*settings, *SCORES])
+        found = f"{name!r} is no score and no setting: there are {', '.join([*settings, *SCORES])}"
+        raise ValueError(f"{found}{meant and f';{meant}'}")
+    way, bound = "at_least" if SCORES[name].higher else "at_most", value
+    if isinstance(value, dict) and len(value) == 1 and set(value) <= {"at_least", "at_most"}:
+        ((way, bound),) = value.items()
+    if isinstance(bound, str):  # from the environment
+        with suppress(ValueError):
+            bound = float(bound)
+    if isinstance(bound, bool) or not isinstance(bound, int | float) or not isfinite(bound):
+        raise ValueError(f"{name} = {value!r} is no number and no {{at_least = 0.6}} or {{at_most = 0.6}}")
+    return Rule(name, float(bound), at_least=way == "at_least")
 
 
 class Page(Section):

@@ -337,6 +337,7 @@ class Started(Change, event="started", state=S.RUNNING, waiting_on=None, detail=
     spec_json: str
     spec_hash: str
     engine: str
+    tries: str | None = None
 
     def applied_to(self, job: Job) -> Job:
         return replace(super().applied_to(job), attempts=self.attempt)
@@ -383,11 +384,41 @@ class Passed(Change, event="checked", state=S.PUBLISHING, waiting_on=None, detai
     """The result passed its checks, and is promised."""
 
     fields: Mapping[str, Any]
+    run_id: str | None
+    """The attempt whose result is published: an earlier one if the result of an earlier seed is the best."""
     promise: str
     artifact: str
+    tries: str | None
 
     def log_fields(self) -> Mapping[str, Any]:
         return self.fields
+
+
+class TryOver(
+    Change, event="try-over", state=S.QUEUED, waiting_on=Waiting.TURN, attempts=0, not_before=0.0, **NO_ATTEMPT
+):
+    """The result of a seed was judged, and another one is tried. Its files stay."""
+
+    fields: Mapping[str, Any]
+    detail: str
+    tries: str
+
+    def log_fields(self) -> Mapping[str, Any]:
+        return self.fields
+
+
+class TriesEnded(Change, event="tries-ended", state=S.CHECKING, waiting_on=None, detail="", promise=None):
+    """A seed failed for good. The best of the other results is published."""
+
+    problem: str
+    seed: int
+    """Of the best."""
+    run_id: str
+    artifact: str
+    tries: str
+
+    def log_fields(self) -> Mapping[str, Any]:
+        return {"problem": self.problem, "seed": self.seed}
 
 
 class FinishRetry(Change, event="finish-retry"):

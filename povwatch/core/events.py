@@ -207,6 +207,16 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "approximated": (INFO, "{clip}: speed {speed}: {what}"),
     "generated": (INFO, "{clip}: generated in {took}; being checked"),
     "checked": (INFO, "{clip}: checked: {frames} frames, {shape}, {pace}, {duration}, {sound}"),
+    "try-over": (
+        INFO,
+        "{clip}: try {number} of {most}, seed {seed}: {verdict}. Seed {next} is next",
+    ),
+    "tries-ended": (
+        WARNING,
+        "{clip}: a further seed failed: {problem} The best of the others is published, seed {seed}",
+    ),
+    "judged": (INFO, "{clip}: {tries}; seed {seed} is published: {verdict}"),
+    "judged-bad": (WARNING, "{clip}: no seed passes ({tries}); the best is published, seed {seed}: {verdict}"),
     "scored": (INFO, "{clip}: scores: {scores}"),
     "scores-failed": (WARNING, "{clip}: comes out without {what}: {problem}"),
     "control-lost": (WARNING, "{clip}: its control video ({key}) is not published, the result is: {problem}"),

@@ -5,7 +5,8 @@ The rules, which TRANSITIONS below spells out:
 1. A job moves forward through the states, or ends.
 2. Until a job is claimed (`running`) its clip and JSON may still change, so it may go back to `grace` or `arriving`.
 3. From `running` it goes back to `queued` only when it is released or retried.
-4. From `checking` it goes back to `queued` when the artifact is not what was asked for.
+4. From `checking` it goes back to `queued` when the artifact is not what was asked for, or when another seed is tried:
+   see quality.py. If a later seed fails for good, it is `checking` again, with the best of the others.
 5. `publishing` leads only to `done`, and inference never runs again for that job. If povwatch itself keeps failing
    there, the job is `failed` and its files are kept.
 6. An end is final: another run of the same clip is another job. The exception: a job that failed after generation keeps
@@ -197,6 +198,8 @@ class Job:
     """Why it ended, and what to do. For a job that is done: which `after` hook failed."""
     created_at: float = 0.0
     updated_at: float = 0.0
+    tries: str | None = None
+    """The seeds whose results are over, as JSON of quality.Tries; None if none is judged."""
     look: str = looks.OWN
     """Which look of the clip it makes; empty for that of the clip's own JSON. See looks.py."""
 

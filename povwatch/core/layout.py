@@ -137,6 +137,12 @@ def sheet(layout: str, path: bytes, base: bytes, kind: str, version: int = 1) ->
     return posixpath.splitext(output(layout, path, base, kind, version))[0] + b".jpg"
 
 
+def rejected(output_path: bytes, seed: int) -> bytes:
+    """The result of another seed, in a folder beside the result: `clip_aug_rejected/seed_1.mp4`."""
+    root, suffix = posixpath.splitext(output_path)
+    return b"%s_rejected/seed_%d%s" % (root, seed, suffix)
+
+
 def filled(pattern: str, **values: bytes) -> bytes:
     """A pattern of the configuration, such as `{folder}/.done/{name}`, with its placeholders filled in."""
     path = pattern.encode()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from povwatch.core.errors import JobFailed, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import CLAIMED, WAITING, Job, JobState
+from povwatch.core.quality import Tries
 from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.daemon.mishaps import GIVEN_UP_AT
 
@@ -55,8 +56,11 @@ def sweep(store: JobStore, staging: Staging) -> None:
     """Delete private folders that belong to no job and no attempt, once the jobs are settled."""
     waiting = store.in_state(*WAITING)
     tried = (*(job for job in store.claimed if job.run_id is not None), *store.journal.kept())
+    attempts = {job.run_id for job in tried if job.run_id}
+    for job in (*waiting, *tried):  # the results of seeds that were tried
+        attempts.update(Tries.from_json(job.tries).run_ids)
     with suppress(PovwatchError):  # outputs_watch reports a link or a missing permission
-        staging.sweep({job.id for job in (*waiting, *store.claimed)}, {job.run_id for job in tried if job.run_id})
+        staging.sweep({job.id for job in (*waiting, *store.claimed)}, attempts)
 
 
 class _Failures:

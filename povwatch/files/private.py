@@ -91,6 +91,17 @@ def opened(folder: str) -> Iterator[int]:
         yield fd
 
 
+def move(folder: str, name: str, to: str, to_name: str) -> None:
+    """Move a file from a private folder into another one, never over another file.
+
+    Raises:
+        OutputsTaken, OutputsAway: as `opened`.
+        OSError: as `fs.rename_noreplace`.
+    """
+    with opened(folder) as source, opened(to) as target:
+        fs.rename_noreplace(source, os.fsencode(name), target, os.fsencode(to_name))
+
+
 def is_foreign(folder: str) -> bool:
     """Whether something foreign is at a private folder's path, so that the state of povwatch's own is unknown."""
     try:

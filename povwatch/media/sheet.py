@@ -26,6 +26,9 @@ AREA = 480 * 270
 GAP = 6
 """Pixels between two moments, and around all of them."""
 
+BETWEEN = 2
+"""Pixels between the input and the result below it."""
+
 TITLE = 20
 """Pixels of the line above a moment."""
 
@@ -53,8 +56,9 @@ class Sheet:
         height, width = clip.shape[:2]
         scale = min(1.0, sqrt(AREA / (width * height)), JPEG_MAX / (4 * COLUMNS) / max(width, height))
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        both = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in (clip, result)]
-        self._cells.append(np.vstack([_title(number, moment, size[0]), *both]))
+        above, below = (cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in (clip, result))
+        between = np.full((BETWEEN, size[0], 3), BACKGROUND, np.uint8)
+        self._cells.append(np.vstack([_title(number, moment, size[0]), above, between, below]))
 
     def save(self, path: Path) -> None:
         """Write the sheet."""

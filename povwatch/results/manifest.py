@@ -57,6 +57,7 @@ def manifest(
     checked: Checked,
     *,
     drawn: Mapping[str, str] | None = None,
+    judged: dict[str, Any] | None = None,
     started_at: str,
     finished_at: str,
 ) -> bytes:
@@ -66,9 +67,10 @@ def manifest(
         attempt: its files and measurements. Paths in them are left out.
         spec: the frozen spec, in upstream's fields.
         entries: the published files, under their final names: the result, then `attempt.controls`, then the contact
-            sheet if there is one.
+            sheet if there is one, then the other tries that `judged` says are kept.
         checked: what the check of the result found.
         drawn: what was drawn of the template's choices, by their names.
+        judged: the tries and how they were judged, as quality.described has them; None if nothing is judged.
         started_at: ISO 8601, with the zone.
         finished_at: ISO 8601, with the zone.
     """
@@ -102,6 +104,7 @@ def manifest(
         "sound": {key: value for key, value in attempt.sound.items() if key != "path"},
         "control_videos": {key: _file(entry, Checked.from_json(found)) for (key, found), entry in controls},
         **({"sheet": _plain_file(others[len(attempt.controls)])} if attempt.has_sheet else {}),
+        **({"quality": _judged(judged, others[len(attempt.controls) + attempt.has_sheet :])} if judged else {}),
         "job": job.id,
         "run_id": job.run_id,
         "attempt": job.attempts,
@@ -160,6 +163,13 @@ def _control_files(attempt: Attempt) -> dict[str, Any]:
     }
     found |= attempt.annotated
     return {"control_files": found} if found else {}
+
+
+def _judged(judged: dict[str, Any], rejected: Sequence[Entry]) -> dict[str, Any]:
+    """The tries, with the files of those that are kept."""
+    files = iter(rejected)
+    tries = [{**one, **(_plain_file(next(files)) if one.pop("kept", False) else {})} for one in judged["tries"]]
+    return judged | {"tries": tries}
 
 
 def _plain_file(entry: Entry) -> dict[str, Any]:

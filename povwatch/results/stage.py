@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from povwatch.attempt import soundtrack
 from povwatch.attempt.attempt import Attempt, Wanted, readable_attempt
+from povwatch.attempt.judging import attempt_of, plan_for
 from povwatch.core import layout, retry
 from povwatch.core.background import JobWork
-from povwatch.core.changes import CrashCounted, Done, FinishRetry, Passed, PromisedAnew, StepPutOff
+from povwatch.core.changes import CrashCounted, Done, FinishRetry, Passed, PromisedAnew, StepPutOff, TryOver
 from povwatch.core.errors import (
     CheckFailed,
     EnvironmentFault,
@@ -35,6 +36,7 @@ from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.machine_faults import Place, retry_times
 from povwatch.core.mailbox import Gauge
+from povwatch.core.quality import failed, seed_of, verdict
 from povwatch.core.retry import waiting_for
 from povwatch.core.scores import listed
 from povwatch.core.stage import Mishap, Stage
@@ -45,12 +47,13 @@ from povwatch.files.free_space import LOOK_EVERY
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Checked, Scored, SoundTrack
 from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
-from povwatch.results.sealing import clear, finish_and_seal, keep_promise, seal_anew
+from povwatch.results.sealing import Finished, clear, finish_and_seal, keep_promise, seal_anew
 
 if TYPE_CHECKING:
     from povwatch.attempt.failed import FailedAttempts
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
+    from povwatch.core.quality import Plan, Tries
     from povwatch.files.free_space import FreeSpace
     from povwatch.hooks.runner import HookRunner
     from povwatch.journal.store import JobStore
@@ -196,13 +199,16 @@ class ResultsStage(Stage):
             self._check_later(job, attempt, full, LOOK_EVERY, Where.AWAY if attempt.lost else Where.KEPT)
             return
         gauge = self._gauges[job.id] = Gauge()
+        plan = plan_for(self._config.quality, attempt)
         self._background.submit(
             JobWork(job.id, FINISHED),
             partial(self._checked, job, attempt),
             finish_and_seal,
             *(self._publisher, job, attempt),
             gauge=gauge,
-            wanted=self._wanted,
+            wanted=self._wanted._replace(scores=self._wanted.scores or plan.judges),
+            plan=plan,
+            keep_rejected=self._config.quality.keep_rejected,
             pattern=self._config.publish.layout,
             started_at=self._started(job),
         )
@@ -274,7 +280,7 @@ class ResultsStage(Stage):
 
     # -- the steps
 
-    def _checked(self, job: Job, attempt: Attempt, outcome: tuple[Checked, Sealed] | Exception) -> None:
+    def _checked(self, job: Job, attempt: Attempt, outcome: Finished | Exception) -> None:
         why = self._cancelled.pop(job.id, None)
         self._gauges.pop(job.id, None)
         if why is not None:
@@ -298,23 +304,75 @@ class ResultsStage(Stage):
             else:
                 self._failed(job, attempt, error)
         else:
-            checked, sealed = outcome
             self._tries.pop(job.id, None)
             self._gone_since.pop(job.id, None)
-            fields = {
-                "frames": checked.frames,
-                "shape": f"{checked.width}x{checked.height}",
-                "rate": spell_rate(Fraction(checked.rate)),
-                "pace": spell_pace(Fraction(checked.rate), constant=attempt.prepared.get("constant", True)),
-                "duration": spell_duration(checked.duration),
-                "sound": f"sound {checked.audio}" if checked.audio else "no sound",
-            } | {"numbers": checked.to_json(), "scores": attempt.scored.get("scores") or {}}
-            soundtrack.log_problems(self._store, job, attempt.sound)
-            job = self._store.apply(job, Passed(fields=fields, promise=sealed.to_json(), artifact=attempt.to_json()))
-            for key, problem in attempt.lost_controls.items():
-                say("control-lost", job, key=key, problem=problem)
-            self._tell_scores(job, Scored.from_json(attempt.scored))
-            self._publish(job)
+            self._finished(job, plan_for(self._config.quality, attempt), outcome)
+
+    def _finished(self, job: Job, plan: Plan, outcome: Finished) -> None:
+        """Publish what was sealed, or have another seed tried."""
+        if outcome.sealed is None:
+            self._try_another(job, plan, outcome)
+            return
+        checked, sealed, attempt, tries = outcome.checked, outcome.sealed, outcome.attempt, outcome.tries
+        fields = {
+            "frames": checked.frames,
+            "shape": f"{checked.width}x{checked.height}",
+            "rate": spell_rate(Fraction(checked.rate)),
+            "pace": spell_pace(Fraction(checked.rate), constant=attempt.prepared.get("constant", True)),
+            "duration": spell_duration(checked.duration),
+            "sound": f"sound {checked.audio}" if checked.audio else "no sound",
+        } | {"numbers": checked.to_json(), "scores": attempt.scored.get("scores") or {}}
+        soundtrack.log_problems(self._store, job, attempt.sound)
+        with self._store.together():
+            if sealed.run_id != job.run_id:  # the last seed is not the best
+                self._note_use(job, tries)
+            passed = Passed(
+                fields=fields,
+                run_id=sealed.run_id,
+                promise=sealed.to_json(),
+                artifact=attempt.to_json(),
+                tries=tries.without_files().to_json() if tries.over else None,
+            )
+            job = self._store.apply(job, passed)
+        for key, problem in attempt.lost_controls.items():
+            say("control-lost", job, key=key, problem=problem)
+        self._tell_scores(job, Scored.from_json(attempt.scored))
+        self._tell_verdict(job, plan, tries)
+        self._publish(job)
+
+    def _try_another(self, job: Job, plan: Plan, outcome: Finished) -> None:
+        """Put a job back into the queue for its next seed. The files of this one stay."""
+        tries, spec = outcome.tries, outcome.attempt.frozen
+        last, number = tries.over[-1], len(tries.over)
+        self._tell_scores(job, Scored.from_json(outcome.attempt.scored))
+        following = seed_of(spec.seed, 1)
+        fields = {
+            "number": number,
+            "most": plan.most,
+            "seed": last.seed,
+            "verdict": verdict(plan, last),
+            "next": following,
+            "scores": last.scores,
+        }
+        detail = f"try {number + 1} of {plan.most} is next, with seed {following}; {verdict(plan, last)}"
+        with self._store.together():
+            self._note_use(job, tries)
+            self._store.apply(job, TryOver(fields=fields, detail=detail, tries=tries.to_json()))
+
+    def _note_use(self, job: Job, tries: Tries) -> None:
+        """Journal what the last try has used of the GPU; the job's row has only that of the best."""
+        made = attempt_of(tries.over[-1])
+        if made.gpu:
+            used = made.gpu | {"seconds": made.seconds.get("generate")}
+            self._store.journal.note(job, "gpu-use", self._store.clock.wall(), used)
+
+    def _tell_verdict(self, job: Job, plan: Plan, tries: Tries) -> None:
+        if not plan.judges:
+            return
+        chosen = next(one for one in tries.over if one.run_id == job.run_id)
+        many = f"{len(tries.over)} of {plan.most} seeds tried"
+        event = "judged-bad" if failed(plan, chosen.scores) else "judged"
+        say(event, job, tries=many, seed=chosen.seed, verdict=verdict(plan, chosen))
 
     def _tell_scores(self, job: Job, scored: Scored) -> None:
         if scored.problem:
@@ -464,11 +522,13 @@ class ResultsStage(Stage):
 
     def _reseal(self, job: Job, sealed: Sealed) -> None:
         """Promise the next free names: somebody took one between the promise and publishing."""
+        attempt = Attempt.from_json(job.artifact or "{}")
         self._background.submit(
             JobWork(job.id, "published"),
             partial(self._resealed, job, sealed),
             seal_anew,
-            *(self._publisher, sealed, job, Attempt.from_json(job.artifact or "{}"), self._found(job)),
+            *(self._publisher, sealed, job, attempt, self._found(job)),
+            plan=plan_for(self._config.quality, attempt),
             pattern=self._config.publish.layout,
             started_at=self._started(job),
         )

@@ -12,6 +12,7 @@ from povwatch.core.errors import EnvironmentFault, PovwatchError
 from povwatch.core.layout import output
 from povwatch.core.looks import kind_of
 from povwatch.core.machine_faults import retry_times
+from povwatch.core.quality import Tries, seed_of
 from povwatch.run.preparing import frozen
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ class Claims:
         self._store.apply(job, changes.NotBefore(at=wall + pause))
 
     def _claim(self, job: Job, spec: Spec, worker: Worker) -> ActiveAttempt | None:
+        tries = Tries.from_json(job.tries).of(spec.digest(), job.source_hash)
+        asked, spec = spec, spec.model_copy(update={"seed": seed_of(spec.seed, len(tries.over))})
         active = self._preparing.take(job, spec)
         run_id = active.run_id if active else uuid.uuid4().hex
         checked = self._specs.prompt_filters(job)
@@ -113,8 +116,9 @@ class Claims:
             worker=worker.number,
             on=", ".join(worker.gpus),
             spec_json=json.dumps(frozen(spec)),
-            spec_hash=spec.digest(),
+            spec_hash=asked.digest(),
             engine=self._engine_kind,
+            tries=tries.to_json() if tries.over else None,
         )
         job = self._store.apply(job, started)
         if self._store.job(job.id).run_id != run_id:  # the grace stage's `leave` failed, and that ended the attempt

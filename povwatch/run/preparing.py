@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.attempt.attempt import Attempt, computed_by, keep_source, kept_missing
+from povwatch.attempt.judging import attempt_of
 from povwatch.core import layout
 from povwatch.core.background import JobWork
 from povwatch.core.changes import FoundInClip
 from povwatch.core.errors import JobFailed, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState
+from povwatch.core.quality import Tries
 from povwatch.core.units import spell_duration, spell_size
 from povwatch.engines.annotate.annotation import to_compute
 from povwatch.engines.control_files import used_by
@@ -144,6 +146,7 @@ class Preparing:
             shared=self._shared.of(job),
             todo=remedy(self._hooks, job, spec.povwatch.keep or ""),
             annotator=self._annotator,
+            before=_tried_before(job),
         )
         return active
 
@@ -226,7 +229,7 @@ class Preparing:
             active.referenced = referenced
             self._ahead[job.id] = active
 
-    def _ended(self, active: ActiveAttempt, outcome: bool | Exception) -> None:  # noqa: FBT001 - see _prepare
+    def _ended(self, active: ActiveAttempt, outcome: str | Exception) -> None:
         ahead = self._ahead.get(active.job) is active
         if self._unwanted.pop(active.run_id, None):
             self._discard(active)
@@ -242,7 +245,7 @@ class Preparing:
             job = self._store.job(active.job)
             if job.state is JobState.QUEUED or (job.state is JobState.RUNNING and job.run_id == active.run_id):
                 self._note_findings(job, active.attempt.info)
-            self._log(active, ahead=ahead, shared=outcome)
+            self._log(active, ahead=ahead, taken=outcome)
 
     def _note_findings(self, job: Job, info: dict[str, Any]) -> None:
         """Journal and log what decoding every frame found in a clip, unless that is known. `info` is a VideoInfo."""
@@ -252,11 +255,11 @@ class Preparing:
                 fields = {"problem": describe(info[field]), field: info[field]}
                 job = self._store.apply(job, FoundInClip(event_name=what, fields=fields, source_info=json.dumps(info)))
 
-    def _log(self, active: ActiveAttempt, *, ahead: bool, shared: bool) -> None:
+    def _log(self, active: ActiveAttempt, *, ahead: bool, taken: str) -> None:
         made = active.attempt.prepared
         how = "the clip as it is" if made["copied"] else f"made in {spell_duration(active.attempt.seconds['prepare'])}"
-        if shared:
-            how = "shared with another look"
+        if taken:
+            how = taken
         if ahead:
             how += ", ahead of its turn"
         shape = f"{made['width']}x{made['height']}"
@@ -343,22 +346,34 @@ def _prepare(
     shared: SharedCopies | None,
     annotator: Annotates | None,
     todo: str,
-) -> bool:
-    """Make or get an attempt's copies, and what is made with them; whether another look's copies were there.
+    before: Attempt | None = None,
+) -> str:
+    """Make or get an attempt's copies, and what is made with them; whose the copies were, in words, if they were there.
+
+    Args:
+        before: the attempt that tried another seed.
 
     Raises:
         JobFailed: the file that the spec keeps is not there. `todo` says what to do then.
     """
     if file := kept_missing(attempt.frozen, attempt.outputs, attempt.results):
         raise JobFailed(f"{file} is not there.", todo)
-    taken = False
-    if shared is None:
+    taken = ""
+    if before is not None and attempt.adopt(before):
+        taken = "as for the seed before"
+    elif shared is None:
         attempt.prepare(inputs, clip, making.set, cancelled)
-    else:
-        taken = shared.give(attempt, inputs, clip, making.set, cancelled)
+    elif shared.give(attempt, inputs, clip, making.set, cancelled):
+        taken = "shared with another look"
     files = shared.files if shared else None
     attempt.complete(inputs, clip, cancelled, shared=files, annotator=annotator, gauge=making)
     return taken
+
+
+def _tried_before(job: Job) -> Attempt | None:
+    """The attempt that tried the last seed at the same clip, whose copies can be used."""
+    over = [one for one in Tries.from_json(job.tries).over if one.attempt and one.source_hash == job.source_hash]
+    return attempt_of(over[-1]) if over else None
 
 
 def _key(active: ActiveAttempt) -> JobWork:

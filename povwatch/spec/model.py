@@ -25,8 +25,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from povwatch.core import cosmos, kept_file
+from povwatch.core import cosmos, kept_file, quality
 from povwatch.core.cosmos import CHUNK_FRAMES, CONTROLS, STEPS
+from povwatch.core.scores import SCORES
 from povwatch.core.speed import Speed
 
 if TYPE_CHECKING:
@@ -126,6 +127,12 @@ def _kept(value: str) -> str:
     return posixpath.normpath(value)
 
 
+def _score(value: str) -> str:
+    if value not in SCORES:
+        raise _rule("score", f"is {value!r}, which is no score", f"There are {', '.join(SCORES)}.")
+    return value
+
+
 def _guided(value: str) -> str:
     if not value.endswith(GUIDED_MASKS):
         raise _rule("guided_mask", "is neither .mp4 nor .npz", "Give the mask as a video (.mp4) or an array (.npz).")
@@ -165,6 +172,9 @@ ClipName = Annotated[str, AfterValidator(_clip)]
 """A file in the JSON's folder; a leading `./` is dropped."""
 
 GuidedMask = Annotated[RelativePath, AfterValidator(_guided)]
+
+ScoreName = Annotated[str, AfterValidator(_score), Field(json_schema_extra={"enum": list(SCORES)})]
+"""A name in core/scores.py."""
 
 KeptFile = Annotated[str, AfterValidator(_kept)]
 """A file in the clip's folder in outputs/, or a folder below it."""
@@ -241,6 +251,10 @@ class Own(_Strict):
     """How far around that the clip is kept too, in pixels of the clip, from 0 to 256."""
     keep_as: Literal["guided", cosmos.Control] = "guided"
     """Who gets the mask: "guided" for guided generation, or one of the JSON's controls, which then acts there alone."""
+    best_of: Annotated[int, Field(ge=1, le=quality.BEST_OF_MAX), NoBool] | None = None
+    """So many seeds are generated, from `seed` on, and the best result is published."""
+    by: ScoreName | None = None
+    """The score that says which is best, such as "edge_f1" (the default); docs/scores.md has them all."""
     drawn: dict[str, str] = Field(default_factory=dict)
     """What was drawn of the template's choices, by their names. It is in the prompt; change both together."""
 
@@ -387,6 +401,8 @@ class Spec(_Strict):
             found["povwatch.speed"] = own.speed
         if own.keep is not None:
             found["povwatch.keep"] = [own.keep, own.dilate, own.keep_as]
+        if own.best_of is not None:
+            found["povwatch.best_of"] = [own.best_of, own.by]
         return found
 
     def digest(self) -> str:

@@ -30,7 +30,7 @@ UPDATE jobs SET
     source_hash = :source_hash, source_stat = :source_stat, source_info = :source_info,
     grace_left = :grace_left, grace_saved_at = :grace_saved_at, invalid_since = :invalid_since,
     not_before = :not_before, engine = :engine, artifact = :artifact, promise = :promise,
-    output = :output, error = :error, updated_at = :updated_at
+    output = :output, error = :error, tries = :tries, updated_at = :updated_at
 WHERE id = :id AND state = :was AND run_id IS :was_run;
 
 -- name: add_event!

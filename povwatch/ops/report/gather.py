@@ -104,7 +104,8 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
     source = members(job.source_info)
     findings = describe_damage(source.get("damage")), describe_sizes(source.get("resized"))
     damage = one_line(" ".join(filter(None, findings)))
-    uses = [event.data for event in events if event.event == "gpu-use"]
+    # What the published attempt used is in the row; an earlier seed's may be the best, and was journalled before.
+    uses = [event.data for event in events if event.event == "gpu-use" and event.run_id != job.run_id]
     gpu = {key: value for use in (*uses, kept.get("gpu") or {}) for key, value in use.items()}
     seconds = {stage: float(took) for stage, took in (kept.get("seconds") or {}).items() if took is not None}
     seconds |= _hooks(events)

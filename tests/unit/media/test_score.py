@@ -241,10 +241,10 @@ def test_sheet_has_input_over_result(here):
     assert scored(results, clips, sheet="sheet.jpg", measured=False).scores == {}
     with Image.open("sheet.jpg") as image:
         assert image.format == "JPEG"
-        assert image.size == (6 + 4 * (WIDTH + 6), 6 + 2 * (20 + 2 * HEIGHT + 6))
+        assert image.size == (6 + 4 * (WIDTH + 6), 6 + 2 * (20 + 2 * HEIGHT + 2 + 6))
         sheet = np.asarray(image.convert("L")).astype(int)
     for k in range(8):
-        left, top = 6 + k % 4 * (WIDTH + 6) + WIDTH // 2, 26 + k // 4 * (20 + 2 * HEIGHT + 6)
+        left, top = 6 + k % 4 * (WIDTH + 6) + WIDTH // 2, 26 + k // 4 * (20 + 2 * HEIGHT + 2 + 6)
         assert sheet[top + 32, left] == pytest.approx(20 * k, abs=6)
         assert sheet[top + HEIGHT + 32, left] == pytest.approx(255 - 20 * k, abs=6)
 
