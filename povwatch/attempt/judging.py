@@ -12,13 +12,17 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Quality
     from povwatch.core.job import Job
     from povwatch.media.info import Checked
+    from povwatch.spec.model import Own
 
 
 def plan_for(quality: Quality, attempt: Attempt) -> Plan:
     """How the result of an attempt is judged. A preview is not."""
-    if not attempt.capabilities.get("real"):
-        return Plan()
-    rules, own = quality.rules, attempt.frozen.povwatch
+    return planned(quality, attempt.frozen.povwatch) if attempt.capabilities.get("real") else Plan()
+
+
+def planned(quality: Quality, own: Own) -> Plan:
+    """How a real engine's results are judged."""
+    rules = quality.rules
     if own.best_of is not None:
         return Plan(rules, own.best_of, every=True, by=own.by or "")
     return Plan(rules, quality.tries if rules else 1, by=own.by or "")

@@ -22,6 +22,7 @@ from povwatch.core.layout import shown
 from povwatch.core.local_time import local, spell_moment, utc
 from povwatch.core.looks import OWN
 from povwatch.core.lookup import instead
+from povwatch.core.quality import Tries
 from povwatch.core.units import spell_duration, spell_size
 from povwatch.engines import eta
 from povwatch.grace import clock as clockwork
@@ -164,7 +165,17 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
         found["spec"] = members(job.spec_json) if job.spec_json else None
         found["scores"] = dict(scored.get("scores") or {}) or None
         found["missing"] = dict(scored.get("missing") or {}) or None
+        found["quality"] = _quality(job)
     return found
+
+
+def _quality(job: Job) -> dict[str, Any] | None:
+    """The seeds of a job whose results are over, and what is said of the published one; None if none was judged."""
+    tries = Tries.from_json(job.tries)
+    if not tries.over:
+        return None
+    over = [{"seed": one.seed, "scores": one.scores, "missing": one.missing} for one in tries.over]
+    return {"passed": tries.passed, "verdict": tries.verdict, "ended": tries.ended, "tries": over}
 
 
 def describe_grace(job: Job, config: Config, *, running: bool) -> str:
@@ -263,6 +274,8 @@ def _row(job: Job, reader: JournalReader, words: Mapping[int, str]) -> Row:
         what = words[job.id]
     elif job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
         what = f"{progress['fraction'] * 100:.0f} % ({progress['stage']})"
+        if over := Tries.from_json(job.tries).over:
+            what += f", try {len(over) + 1}"
     about = (
         str(job.id),
         one_line(shown(job.called)),
@@ -295,15 +308,11 @@ def forecast(config: Config, reader: JournalReader, active: Sequence[Job]) -> di
     busy = [_seconds_left(reader, worker) for worker in workers]
     queue = [job for job in active if job.state is JobState.QUEUED and job.waiting_on is Waiting.TURN][:FORECAST_MAX]
     folder = InputsFolder(config.paths.inputs)
-    takes = [
-        eta.estimate(
-            history,
-            engine=facts["engine"],
-            gpu=workers[0].get("gpu", ""),
-            **_job_size(folder, job, facts["engine"], config.engine.speed),
-        )
-        for job in queue
-    ]
+    takes = []
+    for job in queue:
+        size, tries = _job_size(folder, job, facts["engine"], config.engine.speed)
+        one = eta.estimate(history, engine=facts["engine"], gpu=workers[0].get("gpu", ""), **size)
+        takes.append(None if one is None else one * tries)
     return {
         job.id: words
         for job, (start, end) in zip(queue, eta.forecast(busy, takes), strict=True)
@@ -319,16 +328,20 @@ def _seconds_left(reader: JournalReader, worker: dict[str, Any]) -> float | None
     return None if left is None else float(left)
 
 
-def _job_size(folder: InputsFolder, job: Job, engine: str, speed: Speed) -> dict[str, Any]:
+def _job_size(folder: InputsFolder, job: Job, engine: str, speed: Speed) -> tuple[dict[str, Any], int]:
+    """What a job's time depends on, and how many seeds of it are certain to be generated still."""
     spec: dict[str, Any] = {}
+    tries = 1
     try:
         file = folder.read_spec(layout.beside(job.path, job.stem).spec)
         if file is not None:
             asked = parse(file.data, clip_name=layout.split(job.path)[1], file="")
             spec, speed = asked.upstream(), asked.povwatch.speed or speed
+            over = Tries.from_json(job.tries).of(asked.digest(), job.source_hash).over
+            tries = max(1, (asked.povwatch.best_of or 1) - len(over))
     except (PovwatchError, OSError):  # invalid, or not readable for this user: assume the usual number of steps
         spec = {}
-    return eta.size(members(job.source_info), spec, engine, speed)
+    return eta.size(members(job.source_info), spec, engine, speed), tries
 
 
 def _spell_start(start: float | None, end: float | None) -> str:

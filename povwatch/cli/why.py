@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from povwatch.arrival.writers import Writers, writer_open
+from povwatch.attempt.judging import planned
 from povwatch.cli.app import Clip, console, job_of, plain, shared, verbs
 from povwatch.cli.status import UNDER_WAY, describe_grace, forecast
 from povwatch.container import examine
@@ -21,6 +22,7 @@ from povwatch.core.job import CLAIMED, Job, JobState, Waiting
 from povwatch.core.layout import shown
 from povwatch.core.local_time import local
 from povwatch.core.lookup import find, instead, meant
+from povwatch.core.quality import Tries, verdict
 from povwatch.core.sentences import joined
 from povwatch.core.units import spell_duration, spell_size
 from povwatch.files import names
@@ -30,6 +32,7 @@ from povwatch.journal.lock import holder
 from povwatch.media.damage import describe_damage, describe_sizes
 from povwatch.spec import holding
 from povwatch.spec.inputs_folder import InputsFolder
+from povwatch.spec.model import Own
 from povwatch.spec.parse import parse
 
 if TYPE_CHECKING:
@@ -160,6 +163,20 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
     yield from _file(config, path, job)
     yield from _spec(config, reader, job)
     yield from _queue(config, reader, job)
+    yield from _seeds(config, job)
+
+
+def _seeds(config: Config, job: Job) -> Iterator[Gate]:
+    """The seeds whose results are over, and how many there may be."""
+    over = Tries.from_json(job.tries).over
+    if not over:
+        return
+    try:
+        plan = planned(config.quality, Own.model_validate(members(job.spec_json).get("povwatch") or {}))
+    except ValueError:  # another version's
+        return
+    said = (f"seed {one.seed}: {verdict(plan, one)}" for one in over)
+    yield "seeds", OK, f"{len(over)} of {plan.most} tried; {'; '.join(said)}"
 
 
 def _looks(config: Config, reader: JournalReader, own: Job) -> Iterator[Gate]:

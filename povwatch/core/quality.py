@@ -100,10 +100,14 @@ class Tries:
     over: tuple[Try, ...] = ()
     ended: str = ""
     """Why no further one follows, though the plan has more; empty if none was lost."""
+    passed: bool | None = None
+    """Whether the published one passes; None if none is published, or nothing is judged by rules."""
+    verdict: str = ""
+    """What is said of the published one."""
 
     def to_json(self) -> str:
         """For the journal."""
-        return json.dumps({"over": [asdict(one) for one in self.over], "ended": self.ended})
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str | None) -> Tries:
@@ -112,7 +116,7 @@ class Tries:
             return cls()
         try:
             found = json.loads(text)
-            return cls(tuple(Try(**one) for one in found["over"]), found["ended"])
+            return cls(**found | {"over": tuple(Try(**one) for one in found["over"])})
         except (ValueError, KeyError, TypeError):  # damaged: the seeds are tried anew
             return cls()
 
@@ -125,9 +129,13 @@ class Tries:
         """These and another one. A try that was finished twice, because povwatch ended meanwhile, counts once."""
         return replace(self, over=(*(one for one in self.over if one.run_id != new.run_id), new))
 
-    def without_files(self) -> Tries:
-        """The figures alone, once a try is published."""
-        return replace(self, over=tuple(replace(one, attempt={}) for one in self.over))
+    def published(self, plan: Plan, run_id: str | None) -> Tries:
+        """The figures alone, once a try is published, with what is said of that one."""
+        over = tuple(replace(one, attempt={}) for one in self.over)
+        chosen = next((one for one in over if one.run_id == run_id), None)
+        if chosen is None:
+            return replace(self, over=over)
+        return replace(self, over=over, passed=passed(plan, chosen.scores), verdict=verdict(plan, chosen))
 
     @property
     def run_ids(self) -> list[str]:
@@ -190,6 +198,7 @@ def described(plan: Plan, tries: Tries, published: str) -> dict[str, Any]:
     (chosen,) = (one for one in tries.over if one.run_id == published)
     return {
         "passed": passed(plan, chosen.scores),
+        "verdict": verdict(plan, chosen),
         "rules": {rule.score: {"at_least" if rule.at_least else "at_most": rule.bound} for rule in plan.rules},
         "by": plan.chosen_by,
         **({"ended": tries.ended} if tries.ended else {}),

@@ -331,7 +331,7 @@ class ResultsStage(Stage):
                 run_id=sealed.run_id,
                 promise=sealed.to_json(),
                 artifact=attempt.to_json(),
-                tries=tries.without_files().to_json() if tries.over else None,
+                tries=tries.published(plan, sealed.run_id).to_json() if tries.over else None,
             )
             job = self._store.apply(job, passed)
         for key, problem in attempt.lost_controls.items():

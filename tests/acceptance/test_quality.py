@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import pytest
@@ -26,13 +28,18 @@ class Seeds(Daemon):
     def manifest(self, name="a"):
         return json.loads((self.outputs / f"{name}/{name}_aug.json").read_text())
 
+    def edit(self, **fields):
+        """Replace fields of the JSON, as an editor does it."""
+        spec, new = self.inputs / "a.json", self.inputs / ".a.new"
+        new.write_text(json.dumps(json.loads(spec.read_text()) | fields))
+        new.replace(spec)
+
     def put(self, **own):
         """A clip whose JSON asks for something of povwatch."""
         self.start()
         self.clip(frames=6)
         self.until((self.inputs / "a.json").exists)
-        spec = self.inputs / "a.json"
-        spec.write_text(json.dumps(json.loads(spec.read_text()) | {"povwatch": own}))
+        self.edit(povwatch=own)
         self.ask("go", "a.mp4")
 
 
@@ -73,7 +80,12 @@ def test_best_is_marked_as_not_passed(tmp_path, monkeypatch):
         assert [one["seed"] for one in told["tries"] if one["published"]] == [1]
         assert here.manifest()["seed"] == 1
         assert "no seed passes" in here.events("judged-bad")[0]["message"]
-        assert "quality" in here.call("show", "a.mp4").stdout
+        shown = json.loads(here.call("show", "a.mp4", "--json").stdout)["quality"]
+        assert (shown["passed"], [one["seed"] for one in shown["tries"]]) == (False, [0, 1, 2])
+        assert "It does not pass: edge_f1 0." in here.call("report").stdout.replace("\n", " ")
+        here.call("report", "--report", str(here.folder / "r.csv"))
+        (row,) = csv.DictReader(io.StringIO((here.folder / "r.csv").read_text()))
+        assert (row["tries"], row["passed"]) == ("3", "False")
         here.stop()
         sound(here)
 
@@ -150,8 +162,7 @@ def test_edit_begins_anew(tmp_path, monkeypatch):
         here.clip(frames=6)
         here.wait_for("try-over")
         here.kill()
-        spec = here.inputs / "a.json"
-        spec.write_text(json.dumps(json.loads(spec.read_text()) | {"seed": 40}))
+        here.edit(seed=40)
         here.start()
         here.wait_for("done")
         assert here.generated[-2:] == [40, 41]

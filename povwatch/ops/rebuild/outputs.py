@@ -318,19 +318,21 @@ def find_promises(outputs: Path, results: Iterable[Result], *, hooks: bool) -> t
             with a private folder is a promise too. Keeping it only runs the hooks, at worst a second time.
     """
     visible = {(one.job, one.run_id): one for one in results}
-    promises, lost = [], 0
+    promises: list[Promise] = []
+    lost: list[int] = []
     with ExitStack() as opened:
         root = root_of(outputs, opened)
         for job, run_id in sorted((job, attempt) for job, attempt in Staging(outputs).attempts() if attempt):
             shown = visible.get((job, run_id))
             if shown is None:
                 found = _sealed(root, job, run_id)
-                lost += found is None
+                lost += [job] if found is None else []
             else:
                 found = _uncleared(root, shown) if hooks else None
             if found is not None:
                 promises.append(found)
-    return promises, lost
+    kept = {promise.result.job for promise in promises}
+    return promises, sum(job not in kept for job in lost)  # a job's other runs tried other seeds
 
 
 def _uncleared(root: int, result: Result) -> Promise | None:

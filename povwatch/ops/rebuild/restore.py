@@ -10,6 +10,7 @@ from povwatch.attempt.attempt import Attempt
 from povwatch.core import layout
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.looks import Owner
+from povwatch.core.quality import Tries, Try
 from povwatch.journal.anew import Restored
 from povwatch.media.info import Checked, Scored, VideoInfo
 from povwatch.ops.rebuild.plan import Fate
@@ -97,6 +98,7 @@ def _job(number: int, result: Result, clip: Clip | None, **to: Any) -> Job:  # n
         engine=result.engine,
         artifact=_attempt(result).to_json(),
         output=layout.shown(result.output.target),
+        tries=_tries(result),
         created_at=result.started,
         updated_at=result.finished,
         **to,
@@ -134,3 +136,24 @@ def _scored(text: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     missing, details = about.get("missing") or {}, about.get("details") or {}
     return Scored(scores, missing, details, about.get("frames") or 0).to_json()
+
+
+def _tries(result: Result) -> str | None:
+    """The figures of the seeds that were tried; None if none was judged."""
+    judged = result.text.get("quality")
+    if not isinstance(judged, dict):
+        return None
+    over = [
+        Try(
+            seed=one["seed"],
+            run_id=one["run_id"],
+            spec_hash=result.spec_hash,
+            source_hash=result.source_hash,
+            scores=one.get("scores") or {},
+            missing=one.get("missing") or {},
+            kept="file" in one,
+        )
+        for one in judged.get("tries") or []
+        if isinstance(one, dict) and "seed" in one and "run_id" in one
+    ]
+    return Tries(tuple(over), judged.get("ended") or "", judged.get("passed"), judged.get("verdict") or "").to_json()

@@ -83,6 +83,10 @@ class Line:
     """The scores of its result, by their names in core/scores.py."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """Scores that have no number, with the word that says why."""
+    tries: int = 0
+    """The number of seeds that were tried; 0 if results are not judged."""
+    passed: bool | None = None
+    """Whether the published result passes the rules; None if nothing is judged by rules."""
     output: str | None = None
     """Relative to outputs/."""
     damage: str = ""
@@ -92,7 +96,7 @@ class Line:
     todo: str = ""
     """What to do about the problem."""
     flawed: bool = False
-    """Whether it is done with a flaw: its clip is damaged, or a hook after it failed."""
+    """Whether it is done with a flaw: its clip is damaged, it does not pass, or a hook after it failed."""
     again: int | None = None
     """The number of a newer job of the same clip."""
 

@@ -12,6 +12,7 @@ from povwatch.core import layout
 from povwatch.core.command import command
 from povwatch.core.job import Job, JobState, Waiting, grouped
 from povwatch.core.looks import OWN
+from povwatch.core.quality import Tries
 from povwatch.journal import members
 from povwatch.media.damage import describe_damage, describe_sizes
 from povwatch.ops.report.data import Line, Picture, Report, Run, total
@@ -105,7 +106,10 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
     findings = describe_damage(source.get("damage")), describe_sizes(source.get("resized"))
     damage = one_line(" ".join(filter(None, findings)))
     # What the published attempt used is in the row; an earlier seed's may be the best, and was journalled before.
-    uses = [event.data for event in events if event.event == "gpu-use" and event.run_id != job.run_id]
+    its_own = {job.run_id} - {None}
+    uses = [event.data for event in events if event.event == "gpu-use" and event.run_id not in its_own]
+    tries = Tries.from_json(job.tries)
+    failing = f"It does not pass: {tries.verdict}." if tries.passed is False else ""
     gpu = {key: value for use in (*uses, kept.get("gpu") or {}) for key, value in use.items()}
     seconds = {stage: float(took) for stage, took in (kept.get("seconds") or {}).items() if took is not None}
     seconds |= _hooks(events)
@@ -136,11 +140,13 @@ def line_of(job: Job, events: Sequence[Event], now: float, *, again: int | None 
         result=_result(events),
         scores=(scored := kept.get("scored") or {}).get("scores") or {},
         missing=scored.get("missing") or {},
+        tries=len(tries.over),
+        passed=tries.passed,
         output=one_line(job.output) if job.output else None,
         damage=damage,
-        problem=_problem(job, damage),
+        problem=_problem(job, " ".join(filter(None, (damage, failing)))),
         todo=one_line(advice(job)) if again is None else "",
-        flawed=job.state is JobState.DONE and bool(job.error or damage),
+        flawed=job.state is JobState.DONE and bool(job.error or damage or failing),
         again=again,
     )
 
@@ -259,9 +265,9 @@ def _result(events: Sequence[Event]) -> Picture:
     )
 
 
-def _problem(job: Job, damage: str) -> str:
-    if job.state is JobState.DONE and damage:
-        return " ".join(filter(None, (damage, one_line(job.error or ""))))
+def _problem(job: Job, flaws: str) -> str:
+    if job.state is JobState.DONE and flaws:
+        return " ".join(filter(None, (flaws, one_line(job.error or ""))))
     if job.ended:
         return one_line(job.error or job.detail)
     if job.waiting_on is None:

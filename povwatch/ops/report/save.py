@@ -140,6 +140,8 @@ def _flat_names() -> list[str]:
     shape = [f"{name}_{end}" for name in ("frames", "rate", "width", "height", "duration") for end in ("in", "out")]
     last = [
         *SCORES,
+        "tries",
+        "passed",
         "gpu",
         "gpu_seconds",
         "energy",

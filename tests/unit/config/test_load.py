@@ -61,6 +61,40 @@ def test_paths_are_relative_to_the_file(load, tmp_path, monkeypatch):
     assert config.engine.python == tmp_path / "cosmos-transfer2.5/.venv/bin/python"
 
 
+def test_rules_by_the_scores_direction(load):
+    rules = load("[quality]\nedge_f1 = 0.6\ncolour_drift = 8\nblur_ssim_kept = {at_most = 0.9}").quality.rules
+    assert [rule.words for rule in rules] == [
+        "edge_f1 at least 0.6",
+        "colour_drift at most 8",
+        "blur_ssim_kept at most 0.9",
+    ]
+    assert load("").quality.rules == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("edge_f2 = 0.6", "'edge_f2' is no score and no setting: there are scores, hands_model, tries"),
+        ("edge_f2 = 0.6", "did you mean 'edge_f1'?"),
+        ('edge_f1 = "good"', "edge_f1 = 'good' is no number"),
+        ("edge_f1 = true", "edge_f1 = True is no number"),
+        ("edge_f1 = {least = 0.6}", "is no number and no {at_least = 0.6} or {at_most = 0.6}"),
+        ("edge_f1 = nan", "edge_f1 = nan is no number"),
+        ("scores = false\nedge_f1 = 0.6", "scores = false measures nothing, and edge_f1 is judged"),
+        ("tries = 0", "quality.tries: has to be 1 or more, not 0"),
+    ],
+)
+def test_rules_that_are_refused(load, text, said):
+    with pytest.raises(ConfigError) as refused:
+        load(f"[quality]\n{text}")
+    assert said in str(refused.value)
+
+
+def test_rule_in_the_environment(load, monkeypatch):
+    monkeypatch.setenv("POVWATCH_QUALITY__EDGE_F1", "0.5")
+    assert [rule.words for rule in load("").quality.rules] == ["edge_f1 at least 0.5"]
+
+
 def test_durations_and_sizes_have_units(load):
     config = load('[grace]\nperiod = "90s"\nmax = "2d"\n[disk]\nreserve = "500MiB"')
     assert (config.grace.period, config.grace.max, config.disk.reserve) == (90.0, 172800.0, 524288000)

@@ -80,7 +80,9 @@ def test_tries_in_the_journal():
     found = Tries((tried(0, edge_f1=0.5), tried(1)), ended="why")
     assert Tries.from_json(found.to_json()) == found
     assert found.run_ids == ["r0", "r1"]
-    assert found.without_files().run_ids == []
+    told = found.published(Plan((EDGES,), 2), "r0")
+    assert (told.run_ids, told.passed, told.verdict) == ([], False, "edge_f1 0.500 is not at least 0.6")
+    assert Tries.from_json(told.to_json()) == told
     for damaged in (None, "", "{", "[]", '{"over": [{"no": 1}], "ended": ""}'):
         assert Tries.from_json(damaged) == Tries()
 

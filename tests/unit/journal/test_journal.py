@@ -272,6 +272,23 @@ def test_journal_from_before_looks(tmp_path) -> None:
         assert [j.id for j in journal.looks(b"a")] == [job.id, night.id]
 
 
+def test_journal_from_before_tries(tmp_path) -> None:
+    """A journal from before seeds were tried is read, and brought up to date."""
+    folder = files("povwatch.journal") / "sql/migrations"
+    with sqlite3.connect(tmp_path / FILE) as db:
+        for name in ("0001_jobs.sql", "0002_hooks.sql", "0003_damaged.sql", "0004_looks.sql"):
+            db.executescript((folder / name).read_text())
+        db.execute("PRAGMA user_version = 4")
+        db.execute("INSERT INTO jobs (path, base, state, created_at, updated_at) VALUES (x'61', x'61', 'queued', 1, 1)")
+    db.close()
+    with open_reader(tmp_path) as reader:  # no daemon of this version has opened it yet
+        assert [job.tries for job in reader.jobs()] == [None]
+    with Journal.open(tmp_path) as journal:
+        (job,) = journal.jobs()
+        advance(journal, job, "request", 2.0, tries="{}")
+        assert journal.job(job.id).tries == "{}"
+
+
 def test_one_open_job_of_each_look(journal) -> None:
     """Each look of a clip has jobs of its own, and at most one that is open; all have the clip's base."""
     jobs = [journal.add([(b"a.mp4", b"")], 1.0, look=look)[0] for look in ("", "night", "rain")]
