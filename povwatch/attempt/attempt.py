@@ -66,6 +66,8 @@ class Wanted(NamedTuple):
 
     scores: bool = False
     sheet: bool = False
+    judged: bool = False
+    """Whether the scores decide about the result."""
     hands_model: str | None = None
     """MediaPipe's model of hand landmarks; empty if none is configured, None to leave hands out."""
 
@@ -455,6 +457,7 @@ class Attempt:
             frames: of the result.
 
         Raises:
+            EnvironmentFault: the result is to be judged, and the machine does not allow to score it now.
             MediaStopped: `cancelled` was set.
         """
         self.scored = {}
@@ -468,9 +471,20 @@ class Attempt:
         except MediaStopped:
             raise
         except PovwatchError as error:
+            if wanted.judged and isinstance(error, EnvironmentFault):
+                raise
             word = Missing.OUT_OF_TIME if isinstance(error, MediaTooSlow) else Missing.FAILED
             names = [name for name in SCORES if not name.endswith(KEPT) and name not in HANDS] if wanted.scores else []
             self.scored = Scored(missing=dict.fromkeys(names, str(word)), problem=str(error)).to_json()
+
+    def sync_finished(self) -> None:
+        """Have the finished files on the disk, before the journal says that they are.
+
+        Raises:
+            PovwatchError: the disk does not keep them.
+        """
+        with private.opened(self.folder) as private_fd:
+            self._sync(private_fd, *(file.name for file in self.files))
 
     def _scoring(self, wanted: Wanted, frames: int) -> Scoring:
         """What is scored against what."""

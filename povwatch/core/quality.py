@@ -5,8 +5,8 @@
 3. Rules of the configuration (`[quality] edge_f1 = 0.6`) alone: another try follows a result that fails one, until a
    result passes or `quality.tries` are over.
 4. A score without a number is not judged: another seed would have none either.
-5. The best try is published: the one that fails the fewest rules, of these the one with the best score of `by` (or of
-   the first rule), of these the first.
+5. The best try is published: the one that passes the most rules, of these the one with the best score of `by` (or of
+   the first rule), of these the first. One without a number is the worst.
 6. Previews are not judged: a seed changes nothing in them.
 """
 
@@ -169,7 +169,8 @@ def best(plan: Plan, tries: Sequence[Try]) -> Try:
     def rank(one: Try) -> tuple[int, float]:
         number = one.scores.get(by.name)
         worst = float("inf")
-        return len(failed(plan, one.scores)), worst if number is None else -number if by.higher else number
+        passes = sum(rule.score in one.scores and rule.passes(one.scores[rule.score]) for rule in plan.rules)
+        return -passes, worst if number is None else -number if by.higher else number
 
     return min(tries, key=rank)  # the first of equal ones
 

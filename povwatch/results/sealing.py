@@ -72,6 +72,7 @@ def finish_and_seal(
     if plan.judges:
         tries = tries.with_try(try_of(job, attempt, checked))
         if another(plan, tries):
+            attempt.sync_finished()
             return Finished(checked, attempt, job.run_id, tries)
         chosen = best(plan, tries.over)
         if chosen.run_id != job.run_id:

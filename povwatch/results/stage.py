@@ -206,7 +206,7 @@ class ResultsStage(Stage):
             finish_and_seal,
             *(self._publisher, job, attempt),
             gauge=gauge,
-            wanted=self._wanted._replace(scores=self._wanted.scores or plan.judges),
+            wanted=self._wanted._replace(scores=self._wanted.scores or plan.judges, judged=plan.judges),
             plan=plan,
             keep_rejected=self._config.quality.keep_rejected,
             pattern=self._config.publish.layout,
@@ -576,4 +576,4 @@ def wanted(config: Config) -> Wanted:
     """What the configuration wants of a result. Hands are scored where MediaPipe is installed, or a model is named."""
     model = config.quality.hands_model
     hands = bool(model) or find_spec("mediapipe") is not None
-    return Wanted(config.quality.scores, config.publish.sheet, model if hands else None)
+    return Wanted(config.quality.scores, config.publish.sheet, hands_model=model if hands else None)

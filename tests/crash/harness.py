@@ -343,7 +343,7 @@ class Harness:
             if self._loses:
                 self._world.rebuild(folders, point.scenario)
             # In this process: it is to live, and a fork costs more than the whole recovery.
-            scenario = point.scenario if point.scenario in toy_hooks.SCENARIOS else "plain"
+            scenario = point.scenario if point.scenario in {*toy_hooks.SCENARIOS, "seeds"} else "plain"
             life = len(point.faults) + 1
             if not self._world.World(folders, scenario, life=life, apart=self._apart).live():
                 found.append("the recovery comes to no end")

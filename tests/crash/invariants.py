@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import toy_hooks
 import toys
 from support import sound_journal
-from world import LOOKS, SOMEBODY
+from world import LOOKS, SEEDS, SOMEBODY
 
 from povwatch.core.changes import DoneAlready
 
@@ -80,6 +80,8 @@ def in_the_end(folders: Folders, scenario: str, before: dict[str, bytes]) -> Ite
                 own = [name for name in results if _look_of(name) == job["look"]]
                 yield from _came_out(job, own, shown, may_fail=scenario == "refused")
             yield from _as_hooks_have_it(folders, scenario, ran[0], results)
+            if scenario == "seeds":
+                yield from _each_seed_once(db, ran[0])
         else:
             yield f"there are jobs for the looks {[job['look'] for job in jobs]}, and the clip has {looks}"
     finally:
@@ -89,6 +91,21 @@ def in_the_end(folders: Folders, scenario: str, before: dict[str, bytes]) -> Ite
     left += [str(file) for file in folders.inputs.rglob("*") if file.name not in beside]
     if left:
         yield f"left over: {left}"
+
+
+def _each_seed_once(db: sqlite3.Connection, job: sqlite3.Row) -> Iterator[str]:
+    """No seed was generated twice or lost, and the first of equal ones is published."""
+    told = db.execute("SELECT event, data FROM job_events WHERE job = ? ORDER BY id", (job["id"],)).fetchall()
+    if any(row["event"] == "rebuilt" for row in told):
+        return  # the journal was lost, and with it what was tried
+    many = sum(row["event"] == "generated" for row in told)
+    if any(row["event"] in {"retry", "released"} for row in told):  # a disk that cannot read a result: it is made again
+        many = min(many, SEEDS)
+    over = json.loads(job["tries"])["over"]
+    if (many, [one["seed"] for one in over]) != (SEEDS, list(range(SEEDS))):
+        yield f"{many} results were generated, and these seeds tried: {[one['seed'] for one in over]}"
+    if job["run_id"] != over[0]["run_id"]:
+        yield "the best result is not the one that is published"
 
 
 def computed_once(folders: Folders) -> Iterator[str]:

@@ -26,7 +26,7 @@ from povwatch.arrival import inspections
 from povwatch.arrival.watch import Watcher
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt import soundtrack
-from povwatch.config.settings import Arrival, Config, Disk, Engine, Grace, Page, Paths
+from povwatch.config.settings import Arrival, Config, Disk, Engine, Grace, Page, Paths, Quality
 from povwatch.core import layout
 from povwatch.core.background import JobWork
 from povwatch.core.job import JobState
@@ -51,10 +51,11 @@ if TYPE_CHECKING:
     from povwatch.core.background import Background
     from povwatch.journal import Journal
 
-SCENARIOS = ("plain", "taken", "late", "hooked", "refused", "looks")
+SCENARIOS = ("plain", "taken", "late", "hooked", "refused", "looks", "seeds")
 """plain: one clip. taken: somebody takes the result's name when it is promised. late: an attempt that was given up
 comes back with its result while, and after, the next one runs. hooked, refused: with hooks, see toy_hooks.py. looks: a
-clip with two further looks, which keep what a file in outputs/ shows."""
+clip with two further looks, which keep what a file in outputs/ shows. seeds: no result passes, and
+two are tried."""
 
 SLEEPS = 60
 """Of the loop with nothing under way, before a run is taken for stuck; a healthy one takes a dozen."""
@@ -75,6 +76,9 @@ LIFE = 1000.0
 """Seconds from the begin of one life to that of the next, on the clock that is set by hand."""
 
 SOMEBODY = b"somebody else's video"
+
+SEEDS = 2
+"""Seeds that are tried where results are judged."""
 
 LOOKS = ("night", "rain")
 """The further looks of the clip, where it has any."""
@@ -164,7 +168,7 @@ class World:
             worker=lambda *_, **__: toys.Worker(self._clock, programs.missing),
             annotator=lambda _: toys.Annotator(),
         )
-        self.daemon = Daemon(config(folders, programs), once=mended is None, outside=outside)
+        self.daemon = Daemon(config(folders, programs, scenario), once=mended is None, outside=outside)
         app = self.daemon.app
         mutate(app.journal, os.environ.get("CRASH_MUTATION", ""))
         if scenario == "taken":
@@ -288,9 +292,10 @@ def at_work(background: Background) -> bool:
     return len(background._ended._things) < len(background._cancels)
 
 
-def config(folders: Folders, programs: Programs) -> Config:
+def config(folders: Folders, programs: Programs, scenario: str) -> Config:
     """Without a grace."""
-    return CONFIG.model_copy(update={"paths": folders.paths, "hooks": tuple(programs.hooks)})
+    judged = {"quality": Quality(edge_f1=toys.EDGE_F1 + 0.1, tries=SEEDS)} if scenario == "seeds" else {}
+    return CONFIG.model_copy(update={"paths": folders.paths, "hooks": tuple(programs.hooks), **judged})
 
 
 def rebuild(folders: Folders, scenario: str) -> None:
@@ -298,7 +303,7 @@ def rebuild(folders: Folders, scenario: str) -> None:
     if os.environ.get("CRASH_MUTATION") == "rooms":
         survey.find_promises = lambda *_, **__: ([], 0)
     programs = Programs(folders.made, scenario, apart=lambda act: act())
-    found = survey.survey(config(folders, programs), hold=False, tell=lambda *_: None)
+    found = survey.survey(config(folders, programs, scenario), hold=False, tell=lambda *_: None)
     with made_anew(folders.state) as journal:
         journal.restore(restore.jobs(found.plan, found.clips, 0.0), found.plan.bases)
 

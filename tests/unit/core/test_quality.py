@@ -59,7 +59,7 @@ def test_ended_tries_stay_ended():
     assert not another(Plan((EDGES,), most=3), Tries((tried(0, edge_f1=0.1),), ended="a seed failed"))
 
 
-def test_best_fails_the_fewest_rules():
+def test_best_passes_the_most_rules():
     both, one = tried(0, edge_f1=0.59, temporal_residual=2.1), tried(1, edge_f1=0.4, temporal_residual=1.0)
     assert best(Plan((EDGES, STEADY), 2), [both, one]) is one
 
@@ -72,6 +72,7 @@ def test_best_by_the_scores_direction():
 
 
 def test_best_has_a_number_or_is_first():
+    assert best(Plan((EDGES,), 2), [tried(0, edge_f1=0.5), tried(1)]).seed == 0
     assert best(Plan(most=2, every=True), [tried(0), tried(1, edge_f1=0.0)]).seed == 1
     assert best(Plan(most=2, every=True), [tried(0, edge_f1=0.5), tried(1, edge_f1=0.5)]).seed == 0
 
