@@ -158,9 +158,11 @@ class FailedAttempts:
         self._store.apply(job, FailedKept(error=error, artifact=job.artifact, promise=job.promise, crashes=job.crashes))
 
     def requeue_after_crash(self, job: Job) -> None:
-        """Put a job back into the queue after a crash, which is counted; the third crash fails the job."""
-        job = replace(job, crashes=job.crashes + 1)
-        decision = retry.after_crash(job.crashes, self._store.clock.wall())
+        """Put a job back into the queue after a crash. The third crash that counts against it fails it."""
+        counts = self._store.suspect in {None, job.id}
+        job = replace(job, crashes=job.crashes + counts)
+        held = job.crashes if counts else min(job.crashes, retry.CRASHES_MAX - 1)
+        decision = retry.after_crash(held, self._store.clock.wall())
         if decision.action is Action.FAIL:
             again = command("retry", clip=job.called)
             self.fail(job, JobFailed(decision.reason, f"Look at journalctl -k of that time; then: {again}"))

@@ -107,14 +107,15 @@ def after_crash(crashes: int, now: float) -> Decision:
     """Decide about an orphaned job, which was running when the daemon or the machine went down.
 
     Args:
-        crashes: how often that happened to this job, this time included.
+        crashes: how often that was held against this job, this time included if it is.
         now: seconds, on any clock.
     """
     often = _times(crashes, "time")
     if crashes >= CRASHES_MAX:
         reason = f"The daemon or the machine went down {often} while this job ran. It may be the cause."
         return Decision(Action.FAIL, now, waiting=None, reason=reason)
-    reason = f"The daemon or the machine went down while this job ran ({often})."
+    counted = f" ({often})" if crashes else ""
+    reason = f"The daemon or the machine went down while this job ran{counted}."
     return Decision(Action.RETRY, now + backoff(crashes), waiting=Waiting.RETRY_AT, reason=reason)
 
 

@@ -2,8 +2,13 @@
 
 publishing   the promise is kept
 checking     a durable artifact is checked again; without one the job goes back to the queue
-running      back to the queue, with the crash counted; the third crash fails the job
+running      back to the queue; the third crash that counts fails the job
 queued, grace, arriving   go on where they were
+
+A crash counts against one of the jobs that were running or checked, since nobody knows which of them was its cause: the
+one with the fewest crashes, and a running one before one that is checked. So the looks of a clip that are checked at
+once are not all given up for three crashes, and a job that is the cause is, once the others are done or were charged as
+often.
 
 If povwatch cannot go on with a job, only that job pays: it is released and tried again. At the third start in a row
 that fails, the job is `failed`; its files are kept if its result was made.
@@ -39,6 +44,9 @@ FACT = "recoveries"
 def recover(store: JobStore, mishaps: Mishaps) -> None:
     """Let each stage go on with its jobs. `sweep` comes next."""
     counts: Counter[str] = Counter()
+    under_way = store.in_state(JobState.RUNNING, JobState.CHECKING)
+    suspect = min(under_way, key=lambda job: (job.crashes, job.state is JobState.CHECKING, job.id), default=None)
+    store.suspect = suspect.id if suspect and store.suspect is None else store.suspect
     failures = _Failures(store, mishaps)
     for job in [job for state in ORDER for job in store.in_state(state)]:
         with failures.of(job):

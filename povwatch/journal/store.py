@@ -60,6 +60,8 @@ class JobStore:
         """The jobs changed within `together`."""
         self.crashed = journal.fact("daemon") is not None  # a clean stop removes the fact
         """Whether the last daemon ended without a clean stop."""
+        self.suspect: int | None = None
+        """The job that this crash counts against; None if it counts against each that was under way."""
         self.listeners: Sequence[JobListener] = ()
         """Who is told of every job that ends. `apply` routes jobs to the stages among them."""
         self.observers: Sequence[Callable[[Job, Job, Change], None]] = ()

@@ -166,7 +166,7 @@ class ResultsStage(Stage):
         if attempt is None or (attempt.lost and not private.is_foreign(attempt.folder)):
             self._failed_attempts.requeue_after_crash(job)
             return "to run again"
-        crashed = self._store.crashed
+        crashed = self._store.crashed and self._store.suspect in {None, job.id}
         crashes = job.crashes + crashed
         if crashed and crashes >= retry.CRASHES_MAX:
             error = FinishFailed(retry.after_crash(crashes, 0.0).reason, "Look at journalctl -k.")
