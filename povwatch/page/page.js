@@ -148,9 +148,16 @@
     return [...found.values()];
   }
 
-  /** The job whose picture the card shows. */
-  const face = (clip) =>
-    clip.jobs.find((job) => GROUP_OF[job.state] === clip.group && (clip.group !== "done" || job.picture)) || clip.jobs[0];
+  /** The job whose picture the card shows; where clips are in the order of a score, the one that has put it there. */
+  function face(clip) {
+    const [key, way] = wanted.order.split(" ");
+    const scored = way ? clip.jobs.filter((job) => key in (job.scores || {})) : [];
+    if (scored.length && clip.group === "done") {
+      const low = (way === "worst") === higher(key);
+      return scored.reduce((a, b) => ((low ? b.scores[key] < a.scores[key] : b.scores[key] > a.scores[key]) ? b : a));
+    }
+    return clip.jobs.find((job) => GROUP_OF[job.state] === clip.group && (clip.group !== "done" || job.picture)) || clip.jobs[0];
+  }
   const done = (job) => job.state === "done";
   const lookName = (job) => job.look || "own";
 
@@ -406,7 +413,7 @@
 
   function pictureOf(clip, job) {
     const tall = job.size && job.size[0] < job.size[1];
-    const image = h("img", { src: job.picture, class: tall ? "tall" : "", alt: "", loading: "lazy", decoding: "async" });
+    const image = h("img", { src: job.picture, class: tall ? "tall" : "", alt: "", decoding: "async" });
     image.addEventListener("error", () => image.replaceWith(panel(clip, job)));
     return image;
   }
@@ -431,7 +438,7 @@
     ].filter(Boolean).join(" · ");
     const looks = clip.jobs.length > 1
       ? h("span", { class: "looks" }, clip.jobs.map((one) =>
-        h("span", { class: `chip ${GROUP_OF[one.state]}` }, markSign(one), lookName(one))))
+        h("span", { class: `chip ${GROUP_OF[one.state]}${one === job ? " this" : ""}` }, markSign(one), lookName(one))))
       : null;
     const words = [
       clip.clip, clip.jobs.map((one) => `${clip.jobs.length > 1 ? `${lookName(one)}: ` : ""}${one.state}${
@@ -1062,7 +1069,7 @@
       this.title.title = clip.clip;
       const place = shown.findIndex((one) => one.path === clip.path);
       this.place.textContent = [clip.folder, place >= 0 ? `${place + 1} of ${shown.length}` : ""].filter(Boolean).join(" · ");
-      this.looksBox.replaceChildren(...(clip.jobs.length > 1 ? clip.jobs.map((one) => h("button", {
+      this.looksBox.replaceChildren(h("h3", {}, "Look"), ...(clip.jobs.length > 1 ? clip.jobs.map((one) => h("button", {
         type: "button", class: `chip ${GROUP_OF[one.state]}`, "aria-pressed": String(one.look === this.look),
         onclick: () => { this.look = one.look; this.chosen = null; this.draw(); this.load(); },
       }, markSign(one), lookName(one))) : []));
@@ -1090,7 +1097,7 @@
         return;
       }
       const present = new Set(this.present().map((view) => view.id));
-      this.viewsBox.replaceChildren(...all.map((view) => h("button", {
+      this.viewsBox.replaceChildren(...(all.length > 1 ? [h("span", { class: "quiet" }, "Show")] : []), ...all.map((view) => h("button", {
         type: "button", class: "chip", "aria-pressed": String(present.has(view.id)), "data-view": view.id,
         onclick: () => {
           if (present.has(view.id)) { if (present.size > 1) present.delete(view.id); } else present.add(view.id);

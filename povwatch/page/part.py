@@ -145,9 +145,11 @@ class Page(JobListener):
 
     @property
     def idle(self) -> bool:
-        """Whether the page is up to date, or cannot be written now."""
-        behind = self._changed or self._stale or self._unseen or not self._background.idle
-        return bool(self._problems) or not behind
+        """Whether all that happened since the start is known, or cannot be shown now: `close` writes it.
+
+        Pictures of earlier results may still be made.
+        """
+        return bool(self._problems) or not (self._changed or self._unseen & self._store.ended.keys())
 
     def close(self) -> None:
         """Wait for the thread, and write the page once more: it says that povwatch has stopped."""

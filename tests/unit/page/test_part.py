@@ -204,6 +204,20 @@ def test_manifest_of_a_stranger(here, text):
     assert here.cards()["a.mp4", ""]["views"][-1]["at"] == "./a/a_aug.mp4"
 
 
+def test_pictures_that_hold_nothing_up(here):
+    """--once waits for the pictures of its own results, not for those of a thousand earlier ones."""
+    here.publish("a")
+    assert not here.page.idle
+    here.built.restart()
+    again = Paged(here.built)
+    again.page.tick(again.app.clock.now)
+    assert again.page._unseen
+    assert again.page.idle
+    again.turns()
+    again.passes()
+    assert "picture" in again.cards()["a.mp4", ""]
+
+
 def test_deleted_result(here):
     """A result that was deleted by hand has a card without a picture."""
     here.publish("a")
