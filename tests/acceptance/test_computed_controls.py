@@ -68,3 +68,18 @@ def test_segments_of_a_prompt(here) -> None:
     shown = np.stack(list(upright_frames(control(here, "cut", "seg"))))
     assert shown.shape == (5, SIZE[1], SIZE[0], 3)
     assert not np.array_equal(here.pictures("cut.mp4"), here.pictures("deep.mp4"))
+
+
+def test_once_for_two_looks(here) -> None:
+    """Two looks of a clip have one depth: one computes it, and the other takes it."""
+    (here.inputs / "pair.hold").touch()
+    ask(here, "pair.mp4", depth={})
+    (here.inputs / "pair.night.json").write_text((here.inputs / "pair.json").read_text())
+    here.wait_for("joined", clip="pair.mp4@night")
+    (here.inputs / "pair.hold").unlink()
+    looks = [here.done("pair.mp4"), here.done("pair.mp4@night", stem="pair", kind="night_aug")]
+    own, other = (manifest["control_files"]["depth"] for manifest in looks)
+    assert own["sha256"] == other["sha256"]
+    assert {own["computed_by"], other["computed_by"]} == {"this look", "another look"}
+    computed = [line for line in here.events("control-computed") if line["clip"].startswith("pair.mp4")]
+    assert len(computed) == 1
