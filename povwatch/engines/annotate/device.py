@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from povwatch.gpu.nvml import Gpus
 
 NEEDED = {"depth": 3_000_000_000, "seg": 8_000_000_000}
-"""Bytes of GPU memory for a control, with CUDA's own."""
+"""Bytes of GPU memory for a control, with CUDA's own: estimates. benchmarks/annotate.py measures what is taken."""
 
 CPU = "cpu"
 
