@@ -56,7 +56,7 @@ def main(looks: int = LOOKS, frames: int = FRAMES) -> None:
         print(
             f"clip      {frames} frames, {clip.stat().st_size / 1e6:.1f} MB; {len(manifests)} results in {took:.1f} s"
         )
-        for stage in ("prepare", "sound", *IN_ENGINE, "finish", "check"):
+        for stage in ("prepare", "sound", *IN_ENGINE, "finish", "check", "score"):
             of = "seconds_of_generate" if stage in IN_ENGINE else "seconds"
             found = sorted((each[of].get(stage, 0.0) for each in manifests), reverse=True)
             rest = found[1:] or [0.0]
