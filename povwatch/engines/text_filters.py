@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 NICE = 19
 
-MEMORY = {False: 4 * 2**30, True: 12 * 2**30}
-"""Most bytes of data; more with the language model, whose weights are 1.2 GB."""
+MEMORY = {False: 8 * 2**30, True: 16 * 2**30}
+"""Most bytes of data: some times what it needs (docs/proof.md), since torch's builds differ; more with the language
+model."""
 
 UPSTREAM = "cosmos_transfer2._src.imaginaire.auxiliary.guardrail"
 
@@ -50,7 +51,7 @@ class TextFilters:
         """
         whole = bool(config.get("language_model"))
         os.nice(NICE)
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY[whole], MEMORY[whole]))
+        _limit_memory(MEMORY[whole])
         os.environ["HF_HUB_OFFLINE"] = "1"  # before the libraries are imported, which read it once
         report("text filters", None)
         try:
@@ -97,3 +98,10 @@ class UpstreamTextFilters(TextFilters):
         if language_model:
             model = importlib.import_module(f"{UPSTREAM}.qwen3guard.qwen3guard")
             self._filters.add(model.Qwen3Guard(offload_model_to_cpu=True), "text")
+
+
+def _limit_memory(most: int) -> None:
+    """Limit this process's data to so many bytes, or to fewer if somebody has done so already."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
