@@ -137,6 +137,31 @@ def test_cancelled_while_it_is_copied(bench):
     assert (bench.job.state, bench.given) == (JobState.CANCELLED, [])
 
 
+def test_computed_control_is_told(bench):
+    """While a control is computed before the engine has the job, its progress is in the journal; copying is not."""
+    bench.turn()
+    assert bench.app.journal.progress(bench.job.id) is None
+    making = bench.app.pool.workers[0].active.making
+    making.begin("computing depth")
+    making.set(0.25)
+    bench.clock.now += 3
+    bench.turn()
+    progress = bench.app.journal.progress(bench.job.id)
+    assert (progress["stage"], progress["fraction"]) == ("computing depth", 0.25)
+
+
+@pytest.mark.parametrize(("kind", "forgotten"), [("error", True), ("gpu-lost", False)])
+def test_controls_that_may_be_at_fault(bench, monkeypatch, kind, forgotten):
+    """After an error of the engine, the controls that it got from other looks are computed anew."""
+    found = []
+    monkeypatch.setattr(bench.app.preparing, "forget_controls", lambda job, _: found.append(job.id))
+    bench.copy()
+    (given,) = bench.given
+    bench.processes[0].says(protocol.Failed(given.job_id, given.run_id, kind, "It broke.", ""))
+    bench.turn()
+    assert bool(found) is forgotten
+
+
 @pytest.mark.parametrize("steps", [10, 35, 50, 700])
 def test_each_tenth_is_said_once(steps):
     journal = SimpleNamespace(set_progress=lambda *_: None)
