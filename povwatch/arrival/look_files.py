@@ -13,6 +13,7 @@ from povwatch.core.events import say
 from povwatch.core.job import WAITING, JobState
 from povwatch.core.sentences import joined
 from povwatch.files.scan import ClipUnreadable
+from povwatch.spec.error_texts import Case
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -230,9 +231,7 @@ class LookFiles:
         known: Known = self._store.known[clip]
         with self._store.together():
             (job,) = self._store.add([(clip, known.source_stat or b"")], look=look)
-            file = self._error_files.write(
-                job, f"has a JSON that cannot be used: {layout.shown(job.stem)}.json", why, RENAME
-            )
+            file = self._error_files.write(job, Case.LOOK_NAME, why, RENAME)
             error = joined(why, RENAME)
             self._store.apply(job, LookRefused(error=error, error_file=file, spec_stat=seen))
 

@@ -12,6 +12,7 @@ from povwatch.core.errors import EnvironmentFault, SourceChanged
 from povwatch.core.events import say
 from povwatch.core.job import Waiting
 from povwatch.core.retry import backoff, waiting_for
+from povwatch.spec.error_texts import Case
 
 if TYPE_CHECKING:
     from povwatch.arrival.followed import FollowedClips
@@ -40,12 +41,12 @@ class ArrivalProblems:
 
     def reject(self, job: Job, error: PovwatchError, signature: Signature) -> None:
         """End the job of a file that is no video. The error file says why."""
-        file = self._error_files.write(job, "is rejected", error.what, error.todo)
+        file = self._error_files.write(job, Case.NO_VIDEO, error.what, error.todo)
         self._store.apply(job, NotVideo(error=str(error), error_file=file, source_stat=signature))
 
     def fail(self, job: Job, error: PovwatchError) -> None:
         """End the job of a clip after its last unforeseen failure."""
-        self._error_files.write(job, "failed", error.what, error.todo)
+        self._error_files.write(job, Case.FAILED, error.what, error.todo)
         self._store.apply(job, Failed(error=str(error)))
 
     def clear(self, job: Job) -> None:
@@ -100,5 +101,5 @@ class ArrivalProblems:
             return
         clip.warned = True
         job = self._store.job(clip.job)
-        file = self._error_files.write(job, "is still incomplete", job.detail, clip.todo)
+        file = self._error_files.write(job, Case.INCOMPLETE, job.detail, clip.todo)
         say("incomplete", job, problem=job.detail, error_file=file)

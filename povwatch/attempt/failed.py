@@ -41,6 +41,7 @@ from povwatch.core.retry import Action
 from povwatch.core.sentences import joined
 from povwatch.files import private
 from povwatch.publish import Sealed
+from povwatch.spec.error_texts import Case
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +110,7 @@ class FailedAttempts:
                 if not known:
                     self._store.log("released", job, fields)
             case Action.BLOCK:
-                self._end_job(job, Blocked, error, "was blocked by the engine's guardrail")
+                self._end_job(job, Blocked, error, Case.BLOCKED)
             case Action.FAIL | Action.REJECT:
                 self.fail(job, error)
 
@@ -127,7 +128,7 @@ class FailedAttempts:
         """Give a job up."""
         retry_it = command("retry", clip=job.called)
         again = "" if retry_it in error.todo else f"When that is fixed: {retry_it}"
-        self._end_job(job, Failed, error, "failed", again=again)
+        self._end_job(job, Failed, error, Case.FAILED, again=again)
 
     def fail_keeping_artifact(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
         """Fail a job whose artifact could not be finished. The artifact is kept for another try."""
@@ -153,7 +154,7 @@ class FailedAttempts:
     def _fail_kept(self, job: Job, step: str, what: str, todo: str) -> None:
         again, anew = command("retry", clip=job.called), command("retry", "--force", clip=job.called)
         todo = joined(todo, f"To {step} it, without generating: {again}", f"To generate it anew: {anew}")
-        self._error_files.write(job, f"was generated, and could not be {step}ed", what, todo)
+        self._error_files.write(job, Case.NOT_FINISHED if step == "finish" else Case.NOT_PUBLISHED, what, todo)
         error = str(JobFailed(what, todo))
         self._store.apply(job, FailedKept(error=error, artifact=job.artifact, promise=job.promise, crashes=job.crashes))
 
@@ -233,12 +234,12 @@ class FailedAttempts:
         )
         return self._store.apply(job, change)
 
-    def _end_job(self, job: Job, end: type[Failed], error: PovwatchError, happened: str, *, again: str = "") -> None:
+    def _end_job(self, job: Job, end: type[Failed], error: PovwatchError, case: Case, *, again: str = "") -> None:
         if self._publish_another(job, error):
             return
         self._discard(job, entirely=True)
         todo = joined(error.todo or f"More about it: {command('show', clip=job.called)}", again)
-        self._error_files.write(job, happened, error.what, todo)
+        self._error_files.write(job, case, error.what, todo)
         self._store.apply(job, end(error=str(error)))
 
     def _publish_another(self, job: Job, error: PovwatchError) -> bool:

@@ -134,7 +134,7 @@ class _Judge:
             if problems := self.filters.refusals(texts):
                 raise refused(problems, file=shown, data=read.data)
         except SpecInvalid as error:
-            return explain(error, in_file=False).rstrip()
+            return explain(error).rstrip()
         except PovwatchError as error:
             return f"{shown}: {error}"
         for warning in [*lint(spec), *self.abilities.notes(spec.asked(), spec.povwatch.speed)]:

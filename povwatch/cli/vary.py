@@ -194,7 +194,7 @@ class _Writer:
             if not self._dry and not self._folder.write_spec(spec, data):
                 return "there", "there already, left as it is"
         except SpecInvalid as error:
-            return "failed", f"not written: {explain(error, in_file=False).rstrip()}"
+            return "failed", f"not written: {explain(error).rstrip()}"
         except (PovwatchError, EnvironmentFault) as error:
             return "failed", f"not written: {error}"
         of = f"template {variation.template}" if variation.template else "as the clip's own JSON"

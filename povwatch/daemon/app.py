@@ -92,7 +92,7 @@ class App:
         self.background = Background(self.waker.wake, threads=threads, broken=self.mishaps.work_failed)
         self.inspections = Inspections(config.paths.inputs, self.waker.wake, self.mishaps.work_failed)
         self.folder = InputsFolder(config.paths.inputs)
-        self.error_files = ErrorFiles(self.folder, self.journal)
+        self.error_files = ErrorFiles(self.folder, self.journal, rescan=config.arrival.rescan)
         self.publisher = Publisher(config.paths.outputs)
         self.root = KnownRoot(self.journal, config.paths.inputs)
         self.free_space = FreeSpace(config)

@@ -25,7 +25,7 @@ from povwatch.core import machine_faults
 from povwatch.core.errors import PovwatchError
 from povwatch.core.machine_faults import Place
 from povwatch.files import private
-from povwatch.media.errors import MediaError, NoProcess
+from povwatch.media.errors import STEPS, MediaError, NoProcess
 from povwatch.process.lifeline import die_with_parent
 
 OPERATIONS = {
@@ -156,11 +156,11 @@ def _known(op: str, error: Exception, limits: dict[str, Any], place: Place, fold
         return error
     if memory is not None and (crowded or (code == errno.ENOMEM and machine_faults.gives_memory(memory))):
         return MediaError(
-            f"{op} needed more memory than its limit of {memory / 2**30:.1f} GiB.",
+            f"{STEPS[op]} needed more memory than its limit of {memory / 2**30:.1f} GiB.",
             "The clip's frames are too large for this machine's limits.",
         )
     if code == errno.EFBIG:
-        return MediaError(f"{op} wrote more than its limit of {limits['file_bytes']} bytes.")
+        return MediaError(f"{STEPS[op]} wrote more than its limit of {limits['file_bytes']} bytes.")
     if machine_faults.said_by_ffmpeg_alone(error, "."):
         return None
     return machine_faults.blamed(error, place, folder or "the clip")
@@ -168,7 +168,7 @@ def _known(op: str, error: Exception, limits: dict[str, Any], place: Place, fold
 
 def _unforeseen(op: str, error: Exception) -> MediaError:
     traceback.print_exc(file=sys.stderr)
-    return MediaError(f"{op} failed: {type(error).__name__}: {error}")
+    return MediaError(f"{STEPS[op]} failed: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,25 @@ RUN_AGAIN = "Run it again; if it comes out the same, the engine is at fault."
 """What to do about an artifact that is not what was asked for."""
 
 
+STEPS = {
+    "examine": "Looking into the clip",
+    "inspect": "Looking into the clip",
+    "glimpse": "Looking into the clip",
+    "measure": "Looking into a file that the JSON names",
+    "prepare": "Making the working copy of the clip",
+    "sound": "Making the sound of the result",
+    "mask": "Making the mask of what is kept",
+    "finish": "Finishing the result",
+    "check": "Checking the result",
+    "score": "Scoring the result",
+    "still": "Taking a picture of a video",
+    "annotate": "Computing a control of the clip",
+    "decode": "Decoding a video",
+    "codecs": "Looking for codecs",
+}
+"""The name of a child's operation to what people are told of it, as the beginning of a sentence."""
+
+
 class MediaError(AttemptFailed):
     """The child that worked on the clip failed, died, or took too long."""
 

@@ -45,5 +45,7 @@ def plain(path: str | bytes, root: str | None = None) -> Iterator[int]:
         raise NotAVideo(f"{name} is a symbolic link.", "Put the video itself there.") from None
     with closing(fd):
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise NotAVideo(f"{name} is no regular file.")
+            raise NotAVideo(
+                f"{name} is no regular file but a folder, a pipe or a device.", "Put the video itself there."
+            )
         yield fd

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core import errors, machine_faults
-from povwatch.media.errors import MediaError, MediaKilled, MediaStopped, MediaTooSlow, NoProcess, TooLarge
+from povwatch.media.errors import STEPS, MediaError, MediaKilled, MediaStopped, MediaTooSlow, NoProcess, TooLarge
 from povwatch.process.child import Child
 from povwatch.process.output import Lines
 from povwatch.process.start import child_environment, describe_end
@@ -158,11 +158,11 @@ def _listen(
     printed = Lines(longest=LAST_WORDS, kept=1)
     while child.open:
         if stop is not None and stop():
-            raise MediaStopped(f"{op} was called off.")
+            raise MediaStopped(f"{STEPS[op]} was called off.")
         left = deadline - time.monotonic()
         if left <= 0:
             raise MediaTooSlow(
-                f"{op} took longer than {timeout:.0f} s and was stopped.",
+                f"{STEPS[op]} took longer than {timeout:.0f} s and was stopped.",
                 "If the machine is busy it may succeed later; else shorten the clip.",
             )
         messages, output = child.listen(min(TICK, left))
@@ -173,7 +173,7 @@ def _listen(
             elif on_progress is not None:
                 on_progress(message["progress"])
         if child.unfinished > RESULT_MAX:
-            raise MediaError(f"{op} answered with more than {RESULT_MAX} bytes.")
+            raise MediaError(f"{STEPS[op]} answered with more than {RESULT_MAX} bytes.")
     printed.end()
     return answer, printed
 
@@ -187,7 +187,7 @@ def _no_process(op: str, error: OSError) -> NoProcess:
     if known is not None:
         return NoProcess(known.what, known.todo)
     todo = f"Is povwatch installed as a whole? Its Python is {sys.executable}."
-    return NoProcess(f"No process could be started for {op} ({error.strerror or error}).", todo)
+    return NoProcess(f"{STEPS[op]} takes a process, and none could be started ({error.strerror or error}).", todo)
 
 
 def _died(op: str, status: int, limits: Limits, printed: Lines) -> MediaError | NoProcess:
@@ -200,9 +200,11 @@ def _died(op: str, status: int, limits: Limits, printed: Lines) -> MediaError | 
         return _no_process(op, OSError(lacking, os.strerror(lacking)))
     processor = f"{limits.cpu_seconds} s of processor time"
     if status == -signal.SIGXCPU:
-        return MediaError(f"{op} used more than {processor} and was stopped.", last_words)
+        return MediaError(f"{STEPS[op]} used more than {processor} and was stopped.", last_words)
     if status == -signal.SIGKILL:
         why = f"the machine ran out of memory, or it used {processor}, its limit: see journalctl -k"
-        return MediaKilled(f"{op} {describe_end(status, {signal.SIGKILL: why})}.", last_words)
+        ended = describe_end(status, {signal.SIGKILL: why})
+        return MediaKilled(f"{STEPS[op]} ended early: its process {ended}.", last_words)
     memory = f"; its memory limit was {limits.memory / 2**30:.1f} GiB" if limits.memory else ""
-    return MediaError(f"{op} {describe_end(status, {})} and gave no answer{memory}.", last_words)
+    ended = f"its process {describe_end(status, {})} and gave no answer"
+    return MediaError(f"{STEPS[op]} ended early: {ended}{memory}.", last_words)

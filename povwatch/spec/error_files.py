@@ -12,8 +12,9 @@ from povwatch.core import layout
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
 from povwatch.core.job import BAD_ENDS
-from povwatch.core.looks import stem
+from povwatch.core.looks import OWN, stem
 from povwatch.core.machine_faults import ERROR_FILE_LATER
+from povwatch.spec.error_texts import Case, Files, error_text
 from povwatch.spec.problems import explain
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from povwatch.journal import Journal
     from povwatch.journal.reader import Known
     from povwatch.spec.inputs_folder import InputsFolder
-
-GOES_AWAY = "This file goes away by itself when that is fixed."
 
 AGAIN_MAX = 20
 """How many writes are repeated at a time."""
@@ -49,7 +48,9 @@ class _Refused(NamedTuple):
 class ErrorFiles:
     """Writes and removes error files. Failures are logged and never raised."""
 
-    def __init__(self, folder: InputsFolder, journal: Journal) -> None:
+    def __init__(self, folder: InputsFolder, journal: Journal, *, rescan: float) -> None:
+        """`rescan`: the most seconds between two scans of inputs/, which the files name."""
+        self._rescan = rescan
         self._folder = folder
         self._journal = journal
         kept = journal.fact(FACT) or []
@@ -58,22 +59,17 @@ class ErrorFiles:
         self._changed = False
         self._next = 0.0
 
-    def write(self, job: Job, happened: str, what: str, todo: str) -> bytes | None:
+    def write(self, job: Job, case: Case, what: str, todo: str) -> bytes | None:
         """Write what is wrong with a clip beside it.
-
-        `happened` continues a sentence that begins with the clip's name: "is rejected".
 
         Returns:
             The file's path, relative to inputs/; None if it could not be written yet, or the name is taken.
         """
-        _, name = layout.split(job.called)
-        return self._put(
-            job.path, _file_of(job), f"{layout.shown(name)} {happened}.\n\n{what}\n\n{todo}\n\n{GOES_AWAY}\n"
-        )
+        return self._put(job.path, _file_of(job), error_text(case, _names(job), what, todo, rescan=self._rescan))
 
     def invalid(self, job: Job, error: SpecInvalid) -> bytes | None:
         """Write what is wrong with a clip's JSON beside it, with lines and columns; returns as `write`."""
-        return self._put(job.path, _file_of(job), explain(error))
+        return self.write(job, Case.JSON, explain(error), "")
 
     def clear(self, job: Job) -> None:
         """Remove the clip's error file."""
@@ -150,6 +146,12 @@ class ErrorFiles:
 
     def _forget(self, file: bytes) -> None:
         self._changed |= self._refused.pop(file, None) is not None
+
+
+def _names(job: Job) -> Files:
+    beside = layout.beside(job.path, job.stem)
+    clip, spec, go = (layout.shown(layout.split(path)[1]) for path in (job.path, beside.spec, beside.go))
+    return Files(clip, spec, go, own=job.look == OWN)
 
 
 def _file_of(job: Job) -> bytes:

@@ -35,18 +35,14 @@ def invalid(file: str, problems: list[Problem]) -> SpecInvalid:
     return SpecInvalid(what, first.todo, file=file, problems=tuple(problems))
 
 
-def explain(error: SpecInvalid, *, in_file: bool = True) -> str:
-    """Every problem with its line, and what to do about it.
-
-    The text of the error file (`in_file`) also says that the file goes away again.
-    """
+def explain(error: SpecInvalid) -> str:
+    """Every problem with its line, and what to do about it."""
     if not error.problems:
         return f"{error}\n"
     count = len(error.problems)
     many = "one thing" if count == 1 else f"{count} things"
     blocks = [f"{error.file} cannot be run as it stands: {many} to put right."]
     blocks += [_block(problem) for problem in error.problems]
-    blocks += ["This file goes away by itself when the JSON is right again."] if in_file else []
     return "\n\n".join(blocks) + "\n"
 
 

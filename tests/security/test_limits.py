@@ -14,7 +14,7 @@ from support import hostile
 from support.clips import make_clip
 from support.daemons import Corner, Daemon
 
-from povwatch.media.errors import MediaError, TooLarge
+from povwatch.media.errors import STEPS, MediaError, TooLarge
 from povwatch.media.run import PROBE, Limits, call
 
 MEGABYTE = 2**20
@@ -46,7 +46,9 @@ def test_bombs_are_small(bomb, grown):
 @pytest.mark.parametrize("megabytes", [140, 170, 200, 260])
 def test_limit_of_memory(bomb, megabytes):
     """Where no picture finds room, and where a decoder's thread does not: that is no broken file."""
-    with pytest.raises(MediaError, match=r"inspect needed more memory than its limit of 0\.[123] GiB\.") as caught:
+    with pytest.raises(
+        MediaError, match=r"Looking into the clip needed more memory than its limit of 0\.[123] GiB\."
+    ) as caught:
         inspect(bomb, Limits(memory=megabytes * MEGABYTE))
     assert "too large for this machine's limits" in caught.value.todo
 
@@ -57,7 +59,7 @@ def test_limit_of_memory(bomb, megabytes):
 )
 def test_too_little_memory_for_a_check(bomb, op, file, more, megabytes):
     """Too little memory to check an artifact is not the artifact's fault."""
-    with pytest.raises(MediaError, match=rf"{op} needed more memory than its limit of 0\.[23] GiB\."):
+    with pytest.raises(MediaError, match=rf"{STEPS[op]} needed more memory than its limit of 0\.[23] GiB\."):
         call(op, {file: str(bomb), **more}, timeout=100, limits=Limits(memory=megabytes * MEGABYTE))
 
 
@@ -88,7 +90,7 @@ def test_no_room_for_a_thread(tmp_path, threads):
 
 def test_limit_of_processor_time(bomb):
     """A child that uses more processor time than its limit is stopped, and the limit is named."""
-    with pytest.raises(MediaError, match="inspect used more than 1 s of processor time and was stopped"):
+    with pytest.raises(MediaError, match="Looking into the clip used more than 1 s of processor time and was stopped"):
         inspect(bomb, Limits(cpu_seconds=1))
 
 
@@ -97,7 +99,7 @@ def test_limit_of_what_is_written(tmp_path):
     clip = make_clip(tmp_path / "a.mov", frames=60, size=(640, 360), codec="mpeg4", options={"qscale": "31"})
     info = inspect(clip)
     args = {"source": str(clip), "info": info, "out_path": str(tmp_path / "work.mp4")}
-    with pytest.raises(MediaError, match="prepare wrote more than its limit of 20000 bytes"):
+    with pytest.raises(MediaError, match="copy of the clip wrote more than its limit of 20000 bytes"):
         call("prepare", args, timeout=100, limits=Limits(file_bytes=20_000))
     assert (tmp_path / "work.mp4").stat().st_size <= 20_000
 

@@ -34,6 +34,8 @@ def test_clip_comes_out_after_installing(machine):
     by_clip = machine.run("journalctl", "-o", "cat", "VIDEO=first.mp4").stdout.splitlines()
     assert any("checked: 30 frames" in line for line in by_job)
     assert by_job == by_clip
+    logged = machine.run("povwatch", "logs", "first").stdout.splitlines()
+    assert [line.partition("]: ")[2] for line in logged] == by_clip
     assert "go first.mp4: it starts as soon as a worker is free." in by_job
     events = machine.run("journalctl", "-o", "json", f"JOB={job}", "EVENT=done").stdout.splitlines()
     assert [json.loads(line)["STATE"] for line in events] == ["done"]

@@ -97,7 +97,7 @@ def test_errors_keep_their_class(clip, tmp_path):
 
 
 def test_unforeseen_error_is_one_line():
-    with pytest.raises(MediaError, match="inspect failed: TypeError"):
+    with pytest.raises(MediaError, match="Looking into the clip failed: TypeError"):
         call("inspect", {"colour": "blue"}, timeout=30)
 
 
