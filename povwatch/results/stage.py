@@ -24,6 +24,7 @@ from povwatch.core.background import JobWork
 from povwatch.core.changes import CrashCounted, Done, FinishRetry, Passed, PromisedAnew, StepPutOff, TryOver
 from povwatch.core.errors import (
     CheckFailed,
+    ConfigError,
     EnvironmentFault,
     FinishFailed,
     OutputsAway,
@@ -38,7 +39,7 @@ from povwatch.core.machine_faults import Place, retry_times
 from povwatch.core.mailbox import Gauge
 from povwatch.core.quality import failed, seed_of, verdict
 from povwatch.core.retry import waiting_for
-from povwatch.core.scores import listed
+from povwatch.core.scores import HANDS, listed
 from povwatch.core.stage import Mishap, Stage
 from povwatch.core.unforeseen import Unforeseen, translate_unforeseen
 from povwatch.core.units import spell_duration, spell_pace, spell_rate
@@ -573,7 +574,16 @@ class ResultsStage(Stage):
 
 
 def wanted(config: Config) -> Wanted:
-    """What the configuration wants of a result. Hands are scored where MediaPipe is installed, or a model is named."""
-    model = config.quality.hands_model
-    hands = bool(model) or find_spec("mediapipe") is not None
+    """What the configuration wants of a result. Hands are scored where MediaPipe is installed, or a model is named.
+
+    Raises:
+        ConfigError: a score of hands is to be judged, and cannot be measured.
+    """
+    model, installed = config.quality.hands_model, find_spec("mediapipe") is not None
+    judged = next((rule.score for rule in config.quality.rules if rule.score in HANDS), "")
+    if judged and not (model and installed):
+        lacks = "quality.hands_model names no file" if installed else "MediaPipe is not installed"
+        todo = "docs/scores.md says how to have it; or take the line out."
+        raise ConfigError(f"{config.origin}: quality.{judged} is to be judged, and {lacks}.", todo)
+    hands = bool(model) or installed
     return Wanted(config.quality.scores, config.publish.sheet, hands_model=model if hands else None)

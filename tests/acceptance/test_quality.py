@@ -177,6 +177,7 @@ def test_cancel_between_seeds(tmp_path, monkeypatch):
         here.start()
         here.clip(frames=6)
         here.wait_for("try-over", count=2)
+        assert " of 50 tried; seed 0: edge_f1 0." in here.call("why", "a.mp4").stdout.replace("\n", " ")
         here.ask("cancel", "a.mp4")
         here.wait_for("cancelled")
         here.until(lambda: list((here.outputs / ".povwatch").iterdir()) == [])

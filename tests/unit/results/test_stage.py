@@ -18,10 +18,10 @@ from support.clips import make_clip
 
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt.attempt import Attempt
-from povwatch.config.settings import SpecDefaults
+from povwatch.config.settings import Config, Quality, SpecDefaults
 from povwatch.core import machine_faults, retry
 from povwatch.core.changes import Generated
-from povwatch.core.errors import DiskFull
+from povwatch.core.errors import ConfigError, DiskFull
 from povwatch.core.job import JobState, Waiting
 from povwatch.files import fs, private
 from povwatch.journal import open_reader
@@ -497,6 +497,19 @@ def test_nothing_more_is_wanted(here, monkeypatch):
     assert here.job.state is JobState.DONE
     assert "score" not in asked
     assert not list(here.outputs.rglob("*.jpg"))
+
+
+@pytest.mark.parametrize("name", ["hands_pck", "hands_changed_kept"])
+def test_hands_that_cannot_be_judged(monkeypatch, name):
+    """A rule that no result could ever be judged by is refused at the start."""
+    config = Config(quality=Quality(**{name: 0.5}))
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=f"quality.{name} is to be judged, and MediaPipe is not installed"):
+        module.wanted(config)
+    monkeypatch.setattr(module, "find_spec", lambda _: "there")
+    with pytest.raises(ConfigError, match="names no file"):
+        module.wanted(config)
+    assert module.wanted(Config(quality=Quality(**{name: 0.5, "hands_model": "m.task"}))).hands_model == "m.task"
 
 
 def test_retry_ends_a_pause(here, monkeypatch):
