@@ -31,7 +31,8 @@ class ClipInGrace(Built):
     def __init__(self, folder, info, *, kind="toy.py:Engine", hooks=(), spec=None, worker=WorkerProcess, **engine):
         grace = {"period": "2m", "max": "1h"}
         engine = {"kind": kind} | engine
-        super().__init__(folder, worker=worker, grace=grace, hooks=hooks, spec=spec or {}, engine=engine)
+        page = {"enabled": False}  # it has no turns here, and --once would wait for it
+        super().__init__(folder, worker=worker, grace=grace, hooks=hooks, spec=spec or {}, engine=engine, page=page)
         self.info = info
         clip = self.inputs / "a.mp4"
         clip.touch()
