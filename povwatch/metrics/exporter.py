@@ -12,7 +12,7 @@ from prometheus_client import generate_latest, start_http_server
 
 from povwatch import __version__
 from povwatch.core.background import Background
-from povwatch.core.changes import Change, FinishRetry, HookChange, Passed, Requeued
+from povwatch.core.changes import Change, FinishRetry, HookChange, Passed, Requeued, TryOver
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.stage import JobListener
@@ -128,6 +128,8 @@ class Exporter(JobListener):
             case Requeued():
                 if kind := KINDS.get(change.name()):
                     figures.retries.labels(kind).inc()
+            case TryOver():
+                figures.retries.labels("seed").inc()
             case FinishRetry():
                 figures.retries.labels("finish").inc()
             case Passed():

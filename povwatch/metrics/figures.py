@@ -21,7 +21,7 @@ SCORES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1, 2, 5, 10, 
 """The upper ends of a score's classes. Most scores are shares from 0 to 1; some have a unit and may be larger."""
 
 ENDS = tuple(str(state) for state in JobState if state.ended)
-RETRIES = ("charged", "uncharged", "crashed", "finish")
+RETRIES = ("charged", "uncharged", "crashed", "seed", "finish")
 LOSSES = ("died", "stalled", "gpu-lost", "load-failed")
 """The kinds of losses that are there from the start; rarer ones come with the first of them."""
 
@@ -64,7 +64,7 @@ class Figures:
         )
         self.retries = Counter(
             "povwatch_retries",
-            "Attempts that went back to the queue (charged, uncharged, crashed), or to finishing (finish).",
+            "Attempts that went back to the queue (charged, uncharged, crashed, seed), or to finishing (finish).",
             ["kind"],
             registry=here,
         )

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.put import put
 
 from povwatch.core.blockers import Blocker
-from povwatch.core.changes import Cancelled, Failed, Passed, Requeued
+from povwatch.core.changes import Cancelled, Failed, Passed, Requeued, TryOver
 from povwatch.core.job import JobState, Waiting
 from povwatch.workers.events import STALLED
 
@@ -82,7 +82,7 @@ def test_attempt_steps_and_scores(here):
     job = put(here.app.store, job, "generated", state=JobState.CHECKING, artifact="{}")
     artifact = json.dumps({"seconds": {"generate": 200.0, "check": 3.0}})
     fields = {"scores": {"edge_f1": 0.75, "temporal_residual": 3.0}}
-    here.app.store.apply(job, Passed(fields=fields, promise="{}", artifact=artifact))
+    here.app.store.apply(job, Passed(fields=fields, run_id="r", promise="{}", artifact=artifact, tries=None))
     found = turn(here)
     assert found["povwatch_step_duration_seconds_sum", "generate"] == 200.0
     assert found["povwatch_step_duration_seconds_sum", "check"] == 3.0
@@ -105,6 +105,13 @@ def test_retries_by_kind(here):
         )
         job = here.app.store.apply(job, change)
         assert turn(here)["povwatch_retries_total", kind] == 1
+
+
+def test_another_seed_is_counted(here):
+    job = put(here.app.store, running(here, queued(here)), "generated", state=JobState.CHECKING, artifact="{}")
+    fields = dict.fromkeys(("seed", "why", "next", "number", "most", "scores", "judged"), "x")
+    here.app.store.apply(job, TryOver(fields=fields, detail="", tries="{}"))
+    assert turn(here)["povwatch_retries_total", "seed"] == 1
 
 
 def test_workers_gpus_and_blocker(here):
