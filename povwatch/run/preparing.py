@@ -171,7 +171,7 @@ class Preparing:
         for key in used_by(attempt.artifact):
             say("control-taken", job, key=key)
         if self._shared.wanted_after(job):
-            with suppress(PovwatchError):  # outputs/ is away: the next look computes them
+            with suppress(OSError, PovwatchError):  # outputs/ is away or fails: the next look computes them
                 for one in attempt.keep_control_files(shared.files):
                     say("control-kept", job, key=one.key, size=spell_size(one.size))
 

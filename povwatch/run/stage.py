@@ -258,13 +258,20 @@ class RunStage(Stage):
             approximated=approximated,
         )
         worker.active = None
-        self._preparing.keep_controls(job, active.attempt)
+        self._keep_controls(job, active)
         if approximated:
             say("approximated", job, speed=active.attempt.speed, what=approximated)
         for note in noted(event.artifact):
             say("engine-note", job, engine=self._pool.engine_kind, note=note)
         self._pauses.generated()
         self._store.apply(job, generated)
+
+    def _keep_controls(self, job: Job, active: ActiveAttempt) -> None:
+        """Keep computed controls for other looks of the clip. If that fails, the result is whole all the same."""
+        try:
+            self._preparing.keep_controls(job, active.attempt)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next look computes them
+            translate_unforeseen(error, "while it kept a control for other looks")
 
     def _failed(self, worker: Worker, error: PovwatchError) -> None:
         """End the attempt of this worker's job with an error."""

@@ -162,6 +162,21 @@ def test_controls_that_may_be_at_fault(bench, monkeypatch, kind, forgotten):
     assert bool(found) is forgotten
 
 
+def test_result_outlives_its_controls(bench, monkeypatch):
+    """What was generated is not lost where a control cannot be kept for other looks."""
+
+    def broken(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(bench.app.preparing, "keep_controls", broken)
+    bench.copy()
+    (given,) = bench.given
+    bench.processes[0].says(protocol.Generated(given.job_id, given.run_id, {"path": "x"}))
+    bench.turn()
+    assert (bench.job.state, bench.job.attempts) == (JobState.CHECKING, 1)
+    assert [type(error) for error in bench.built.unforeseen] == [RuntimeError]
+
+
 @pytest.mark.parametrize("steps", [10, 35, 50, 700])
 def test_each_tenth_is_said_once(steps):
     journal = SimpleNamespace(set_progress=lambda *_: None)
