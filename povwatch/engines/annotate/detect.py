@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from povwatch.engines.annotate.video import Frame
 
 
-@torch.inference_mode()
+@torch.inference_mode()  # type: ignore[untyped-decorator]
 def boxes(folder: str, device: str, picture: Frame, prompt: str) -> tuple[Frame, bool]:
     """The boxes of the things that a prompt names, the surest first, OBJECTS_MAX at most; none if nothing is found.
 

@@ -25,7 +25,7 @@ class Estimator:
         self._model = loaded.to(device).eval()
         self.device = device
 
-    @torch.inference_mode()
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
     def __call__(self, pictures: list[Frame]) -> Frame:
         """The maps of some frames: float16, not negative, shape (frames, height, width), in the model's size."""
         inputs = self._processor(images=pictures, return_tensors="pt", device=self.device)

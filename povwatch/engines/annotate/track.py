@@ -30,7 +30,7 @@ class Tracker:
         self._model = loaded.to(device).eval()
         self._device = device
 
-    @torch.inference_mode()
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
     def follow(self, pictures: Iterable[Frame], count: int, boxes: Frame) -> Iterator[Frame]:
         """The masks of each frame: bool, shape (things, height, width), in the order of the boxes.
 
