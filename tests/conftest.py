@@ -139,7 +139,7 @@ def forked_media_children(monkeypatch):
 @pytest.fixture(scope="session")
 def tiny(request):
     """The tiny model's folder; nobody may write there."""
-    return tiny_needs.tiny_model(request.config.cache.mkdir("tiny-model"))
+    return tiny_needs.tiny_model(request.config.cache.mkdir("tiny-model")) / "model"
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ SIZE = (75, 45)
 def here(tiny, tmp_path_factory):
     """One daemon for all, with an uneven clip of odd size whose depth is kept to."""
     with Tiny(tmp_path_factory.mktemp("computed") / "pov", tiny, controls=["edge", "depth", "seg"]) as daemon:
-        daemon.env |= {"HF_HOME": str(tiny / "annotators"), "POVWATCH_PUBLISH__KEEP_CONTROLS": "true"}
+        daemon.env |= {"HF_HOME": str(tiny.parent / "annotators"), "POVWATCH_PUBLISH__KEEP_CONTROLS": "true"}
         ask(daemon, "deep.mp4", depth={})
         daemon.start("--verbose")
         daemon.done("deep.mp4")

@@ -174,4 +174,5 @@ def _tracker(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    build(tiny_model.build(Path(sys.argv[1]), tuple(CONTROL_NAMES.values())) / "annotators")
+    tiny_model.build(Path(sys.argv[1], "model"), tuple(CONTROL_NAMES.values()))
+    build(Path(sys.argv[1], "annotators"))

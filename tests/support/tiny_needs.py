@@ -41,9 +41,9 @@ def skip_without() -> None:
 
 
 def tiny_model(cache: Path, script: Path = ANNOTATORS) -> Path:
-    """The tiny model's folder; builds it in a separate process if it is missing, since not every test loads torch.
+    """A folder with `model`, the tiny model, and `annotators`, HF_HOME with the tiny models that compute controls.
 
-    In it, `annotators` is what HF_HOME is to be where a control is computed.
+    It is built in a separate process if it is missing, since not every test loads torch.
 
     Args:
         cache: a folder that outlives the tests; the model's folder in it is named by a hash of what decides the model.

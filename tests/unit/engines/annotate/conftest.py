@@ -9,7 +9,7 @@ from povwatch.media.info import Prepared
 @pytest.fixture
 def annotators(tiny, monkeypatch):
     """The tiny models are where the real ones would be."""
-    monkeypatch.setenv("HF_HOME", str(tiny / "annotators"))
+    monkeypatch.setenv("HF_HOME", str(tiny.parent / "annotators"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
 
 
