@@ -79,6 +79,7 @@ def test_killed_while_a_clip_is_queued(here):
 
 def test_killed_while_preparing(here):
     """A kill while the working copy is made counts as a crash, and the clip comes out once."""
+    here.leave_unscored()
     here.start()
     here.clip("a.mkv", frames=200, size=(640, 360))
     here.wait_for("started")
@@ -121,6 +122,7 @@ def test_killed_while_it_generates(here):
 
 def test_killed_while_checking(here):
     """A kill while the result is checked generates nothing again."""
+    here.leave_unscored()
     here.let_go()
     here.start()
     here.clip(frames=250, size=(640, 360))
@@ -208,6 +210,7 @@ def test_killed_again_and_again(tmp_path):
 
 def test_killed_three_times_while_checking(here):
     """The third crash in checking fails the job and says so; a retry does not generate again."""
+    here.leave_unscored()
     here.let_go()
     here.start()
     here.clip(frames=250, size=(640, 360))

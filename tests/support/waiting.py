@@ -34,6 +34,10 @@ class Waiting(Daemon):
         if load:
             self.let_load()
 
+    def leave_unscored(self) -> None:
+        """Have results not scored, from the next start on: of a long clip that takes longer than all the rest."""
+        self.env["POVWATCH_QUALITY__SCORES"] = "false"
+
     def let_load(self) -> None:
         """Let the engine load."""
         (self.folder / "TOY_LOAD").touch()
