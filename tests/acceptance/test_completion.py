@@ -44,16 +44,15 @@ def here(tmp_path_factory):
 
 
 def completed(here, typed, *, words=None):
-    """What bash offers after a line (its words as readline splits them), by the function that was installed."""
-    words = words or [*typed.split(" ")]
-    array = " ".join(shlex.quote(word) for word in words)
-    script = (
-        f"source ~/.bashrc; COMP_WORDS=({array}); COMP_CWORD={len(words) - 1}; "
-        f"_povwatch_completion {shlex.quote(words[0])}; printf '%s\\n' \"${{COMPREPLY[@]}}\""
-    )
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=here.folder, env=here.bash_env, capture_output=True, text=True, check=True
-    )
+    """What bash is offered after a line (its words as readline splits them), as its script asks povwatch."""
+    words = words or typed.split(" ")
+    here.env = {
+        "_POVWATCH_COMPLETE": "complete_bash",
+        "COMP_WORDS": "\n".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    done = here.call()
+    here.env = {}
     assert done.stderr == ""
     return sorted(line for line in done.stdout.split("\n") if line)
 
@@ -89,6 +88,18 @@ def test_failure_is_silent(here):
     """Without a configuration or a journal there is nothing to offer, and nothing is printed."""
     assert completed(here, "povwatch --config none.toml go b") == []
     assert completed(here, "povwatch nonsense b") == []
+
+
+def test_installed_function_offers_them(here):
+    """The function that was installed gives bash what povwatch offers, names with spaces as one word."""
+    script = (
+        "source ~/.bashrc; COMP_WORDS=(povwatch go my); COMP_CWORD=2; "
+        "_povwatch_completion povwatch; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=here.folder, env=here.bash_env, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("my\\ clip\\ \\[1\\].mp4\n", "")
 
 
 def test_keys_in_a_terminal(here):
