@@ -243,7 +243,7 @@
     const jobs = clip.jobs.filter((job) => !wanted.look || lookName(job) === wanted.look);
     if (!jobs.length) return false;
     if (wanted.mark && !jobs.some(hasMark)) return false;
-    if (wanted.score && wanted.bound !== "" && !jobs.some(hasScore)) return false;
+    if (wanted.score && (wanted.bound !== "" || wanted.score.startsWith("gate ")) && !jobs.some(hasScore)) return false;
     return true;
   }
 
@@ -255,6 +255,7 @@
 
   function hasScore(job) {
     const [key, way] = wanted.score.split(" ");
+    if (key === "gate") return job.passed === (way === "yes");
     const value = (job.scores || {})[key];
     if (value === undefined) return false;
     return way === "most" ? value <= Number(wanted.bound) : value >= Number(wanted.bound);
@@ -443,12 +444,13 @@
     const words = [
       clip.clip, clip.jobs.map((one) => `${clip.jobs.length > 1 ? `${lookName(one)}: ` : ""}${one.state}${
         markOf(one).mark ? `, ${markOf(one).mark}ed` : ""}`).join(", "), mainScore(clip, job),
+      job.passed === false ? "did not pass" : "",
     ].filter(Boolean).join(". ");
     return h("button", { type: "button", class: `card ${clip.group}`, "aria-label": words, onclick: () => open(clip.path) },
       h("span", { class: "face" }, done(job) && job.picture ? pictureOf(clip, job) : panel(clip, job)),
       h("span", { class: "line" }, h("bdi", { class: "name", title: clip.clip }, clip.name),
         clip.jobs.length > 1 ? null : markSign(job)),
-      h("span", { class: "line quiet" }, h("bdi", { class: "about" }, about), h("span", { class: "score" }, mainScore(clip, job))),
+      h("span", { class: "line quiet" }, h("bdi", { class: "about" }, about), h("span", { class: "score" }, job.passed === false ? h("span", { class: "short" }, "did not pass · ") : null, mainScore(clip, job))),
       looks);
   }
 
@@ -486,9 +488,11 @@
     choices($("#look"), [["", "All looks"], ...looks.map((name) => [name, name === "own" ? "own look" : name])], wanted.look);
     choices($("#mark"), [["", "Any mark"], ["none", "Not marked"], ["accept", "Accepted"], ["reject", "Rejected"],
       ["note", "With a note"]], wanted.mark);
-    choices($("#score"), [["", "Any score"], ...keys.flatMap((key) => [
+    const judged = clips.some((clip) => clip.jobs.some((job) => job.passed !== undefined));
+    const gate = judged ? [["gate no", "Did not pass"], ["gate yes", "Passed"]] : [];
+    choices($("#score"), [["", "Any score"], ...gate, ...keys.flatMap((key) => [
       [`${key} most`, `${scoreName(key)} at most`], [`${key} least`, `${scoreName(key)} at least`]])], wanted.score);
-    $("#bound").hidden = !wanted.score;
+    $("#bound").hidden = !wanted.score || wanted.score.startsWith("gate ");
     choices($("#order"), [["new", "Newest first"], ["old", "Oldest first"], ["name", "By name"], ["slow", "Slowest first"],
       ...keys.flatMap((key) => [[`${key} worst`, `${scoreName(key)}, worst first`], [`${key} best`, `${scoreName(key)}, best first`]])],
     wanted.order);
@@ -1333,6 +1337,12 @@
       Object.fromEntries(keys.filter((key) => head.scores[key]).map((key) => [scoreName(key), head.scores[key].words])));
       if (headings) found.prepend(headings);
       parts.push(section("Scores", h("div", { class: "wide" }, found)));
+    }
+    if (job.verdict || job.passed !== undefined) {
+      const tries = job.tries || [];
+      parts.push(section("Judged", h("p", { class: job.passed === false ? "short" : "" }, job.verdict || (job.passed ? "passed" : "did not pass")),
+        tries.length > 1 ? table(tries.map((one) => [`seed ${one.seed}`, [one.passed ? "passed" : "did not pass", one.published ? "published" : ""]
+          .filter(Boolean).join(", ")])) : null));
     }
     if (job.times) {
       parts.push(section("Time", table([

@@ -7,6 +7,7 @@ the small pictures, is done by one thread of its own, from data.
 from __future__ import annotations
 
 import heapq
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from povwatch.page.files import INDEX, Contents, Row, write_page
 from povwatch.page.results import Place, Wanted, look_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from povwatch.config.settings import Config
     from povwatch.journal.store import JobStore
@@ -41,6 +42,9 @@ READ_AT_ONCE = 8
 
 LAST_READ = 2.0
 """Seconds of reading at the end."""
+
+DRAW_AT_ONCE = 5
+"""Pictures that are made in one go, at most."""
 
 LOOK_AT_ONCE = 50
 """Results that are looked at in one go, at most."""
@@ -104,6 +108,8 @@ class Page(JobListener):
         """The jobs that are to be read."""
         self._unseen: set[int] = set()
         """The jobs whose results are to be looked at."""
+        self._undrawn: set[int] = set()
+        """The jobs of which a picture is to be made."""
         self._stale = True
         """Whether the page says less than is known."""
         self._progress: dict[str, Any] = {}
@@ -141,7 +147,7 @@ class Page(JobListener):
         if self._background.busy(WRITE):
             return None  # its end wakes the loop
         waiting = self._changed or self._stale or any(True for _ in self._store.claimed)
-        return self._next if waiting or self._unseen else None
+        return self._next if waiting or self._unseen or self._undrawn else None
 
     @property
     def idle(self) -> bool:
@@ -149,7 +155,8 @@ class Page(JobListener):
 
         Pictures of earlier results may still be made.
         """
-        return bool(self._problems) or not (self._changed or self._unseen & self._store.ended.keys())
+        open_looks = (self._unseen | self._undrawn) & self._store.ended.keys()
+        return bool(self._problems) or not (self._changed or open_looks)
 
     def close(self) -> None:
         """Wait for the thread, and write the page once more: it says that povwatch has stopped."""
@@ -159,6 +166,8 @@ class Page(JobListener):
         until = self._store.clock.boot() + LAST_READ
         while self._changed and self._store.clock.boot() < until:
             self._read(READ_AT_ONCE)
+        with suppress(PovwatchError):
+            self._take(look_at(threading.Event(), self._place, self._wanted(self._unseen, JOBS_MAX), draw=False))
         contents = self._contents()
         progress = self._progress_now() | {"at": contents.at, "stopped": True}
         with suppress(PovwatchError):
@@ -203,6 +212,7 @@ class Page(JobListener):
 
     def _forget(self, job_id: int) -> None:
         self._unseen.discard(job_id)
+        self._undrawn.discard(job_id)
         card = self._cards.pop(job_id, None)
         if card is not None:
             self._newest.pop((card.path, card.look), None)
@@ -226,15 +236,22 @@ class Page(JobListener):
     # -- results
 
     def _look(self, now: float) -> None:
-        """Have results looked at, the newest first."""
-        if not self._unseen or now < self._look_next or self._background.busy(LOOK):
+        """Have results looked at, then pictures of them made, the newest first."""
+        if now < self._look_next or self._background.busy(LOOK):
             return
-        wanted = [
+        if self._unseen:
+            wanted = self._wanted(self._unseen, LOOK_AT_ONCE)
+            self._background.submit(LOOK, self._looked, look_at, self._place, wanted, draw=False)
+        elif self._undrawn:
+            wanted = self._wanted(self._undrawn, DRAW_AT_ONCE)
+            self._background.submit(LOOK, self._drawn, look_at, self._place, wanted, draw=True)
+
+    def _wanted(self, jobs: Iterable[int], most: int) -> list[Wanted]:
+        return [
             Wanted(job_id, card.path, card.output)
-            for job_id in heapq.nlargest(LOOK_AT_ONCE, self._unseen)
+            for job_id in heapq.nlargest(most, jobs)
             if (card := self._cards[job_id]).output is not None
         ]
-        self._background.submit(LOOK, self._looked, look_at, self._place, wanted)
 
     def _looked(self, outcome: dict[int, dict[str, Any]] | Exception) -> None:
         now = self._store.clock.boot()
@@ -244,12 +261,24 @@ class Page(JobListener):
                 self._failed(LOOK, outcome)
             return
         self._problems.pop(LOOK, None)
-        for job_id, found in outcome.items():
-            if (card := self._cards.get(job_id)) is not None:
-                self._unseen.discard(job_id)
-                card.seen = found
-                self._put(card)
+        self._take(outcome)
         self._look(now)
+
+    def _drawn(self, outcome: dict[int, dict[str, Any]] | Exception) -> None:
+        if not isinstance(outcome, Exception):
+            self._undrawn.difference_update(outcome)  # one that could not be made is not tried again
+        self._looked(outcome)
+
+    def _take(self, found: dict[int, dict[str, Any]]) -> None:
+        """Put what was found of results onto their cards."""
+        for job_id, seen in found.items():
+            if (card := self._cards.get(job_id)) is None:
+                continue
+            if job_id in self._unseen and "picture" not in seen:
+                self._undrawn.add(job_id)
+            self._unseen.discard(job_id)
+            card.seen = seen
+            self._put(card)
 
     # -- writing
 

@@ -21,6 +21,7 @@ from povwatch.media.errors import MediaStopped
 from povwatch.media.run import Limits, call
 from povwatch.page.cards import address, as_json, scores
 from povwatch.publish.own_files import add_own, own_names, replace_own
+from povwatch.service.log import one_line
 
 if TYPE_CHECKING:
     import threading
@@ -75,15 +76,21 @@ class Wanted:
     output: bytes
 
 
-def look_at(cancelled: threading.Event, place: Place, wanted: Sequence[Wanted]) -> dict[int, dict[str, Any]]:
-    """Look at results: what their cards say, by job. Some may be missing at the end: they were not looked at."""
+def look_at(
+    cancelled: threading.Event, place: Place, wanted: Sequence[Wanted], *, draw: bool
+) -> dict[int, dict[str, Any]]:
+    """Look at results: what their cards say, by job. Some may be missing at the end: they were not looked at.
+
+    Args:
+        draw: whether to make pictures that are missing, which takes a child a second each.
+    """
     begun = time.monotonic()
     found: dict[int, dict[str, Any]] = {}
     pictures = own_names(place.outputs, PICTURES)
     for one in wanted:
         if cancelled.is_set() or time.monotonic() - begun > AT_ONCE:
             break
-        found[one.job] = _look(cancelled, place, one, pictures)
+        found[one.job] = _look(cancelled, place, one, pictures=pictures, draw=draw)
     return found
 
 
@@ -109,7 +116,7 @@ def input_of(place: Place, path: bytes, size: int | None) -> tuple[bytes | None,
     return None, "The input has been replaced since." if replaced else "The input is no longer in inputs/."
 
 
-def _look(cancelled: threading.Event, place: Place, one: Wanted, pictures: set[bytes]) -> dict[str, Any]:
+def _look(cancelled: threading.Event, place: Place, one: Wanted, *, pictures: set[bytes], draw: bool) -> dict[str, Any]:
     text = _manifest(place.outputs, layout.manifest(one.output))
     source, output = _object(text.get("source")), _object(text.get("output"))
     clip, said = input_of(place, one.path, _whole(source.get("size")))
@@ -131,8 +138,29 @@ def _look(cancelled: threading.Event, place: Place, one: Wanted, pictures: set[b
         if (sheet := _path(_object(text.get("sheet")).get("path_hex"))) is not None:
             found["sheet"] = address(sheet)
     name = text.get("run_id") if _NAME.fullmatch(str(text.get("run_id"))) else f"job-{one.job}"
-    found |= _picture(cancelled, place, one, clip, str(name), pictures=pictures, even=bool(found["constant"]))
+    if draw or f"{name}.jpg".encode() in pictures:
+        found |= _picture(cancelled, place, one, clip, str(name), pictures=pictures, even=bool(found["constant"]))
+    found |= _judged(_object(text.get("quality")))
     return {key: value for key, value in found.items() if value not in (None, "", {}, [])}
+
+
+def _judged(quality: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the result has passed what [quality] asks for, in words too, and the seeds that were tried."""
+    tries = quality.get("tries")
+    found: dict[str, Any] = {
+        "passed": passed if isinstance(passed := quality.get("passed"), bool) else None,
+        "verdict": one_line(str(quality.get("verdict") or ""))[:500],
+        "tries": [
+            {
+                "seed": _whole(one.get("seed")),
+                "passed": one.get("passed") is True,
+                "published": one.get("published") is True,
+            }
+            for one in (tries if isinstance(tries, list) else [])[:100]
+            if isinstance(one, dict)
+        ],
+    }
+    return found
 
 
 def _views(place: Place, one: Wanted, text: Mapping[str, Any], clip: bytes | None) -> list[dict[str, Any]]:

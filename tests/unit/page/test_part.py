@@ -153,6 +153,22 @@ def test_result_with_its_scores(here):
     assert (here.outputs / card["picture"]).read_bytes().startswith(b"\xff\xd8\xff")
 
 
+def test_judged_result(here):
+    """A result that was judged has its verdict and the seeds that were tried; what is odd is left out."""
+    tries = [{"seed": 1, "passed": False}, "odd", {"seed": "x", "passed": 1, "published": True}]
+    here.publish("a", quality={"passed": False, "verdict": "edge_f1 is 0.3\nat least 0.6", "tries": tries})
+    here.publish("b", quality={"passed": "yes", "tries": 3})
+    here.turns()
+    here.passes()
+    card, other = here.cards()["a.mp4", ""], here.cards()["b.mp4", ""]
+    assert (card["passed"], card["verdict"]) == (False, "edge_f1 is 0.3\\nat least 0.6")
+    assert card["tries"] == [
+        {"seed": 1, "passed": False, "published": False},
+        {"seed": None, "passed": False, "published": True},
+    ]
+    assert not {"passed", "verdict", "tries"} & other.keys()
+
+
 def test_input_that_has_gone(here):
     """Without its input a result has its own picture, and the card says why the input is not shown."""
     here.publish("a", source={"size": 5})
