@@ -784,6 +784,7 @@
     put(cell, frame) {
       const tries = this.times.length ? UNEVEN_TRIES : EVEN_TRIES;
       cell.seeks = true;
+      cell.seen = null;
       const time = cell.origin + this.at(frame) + tries[cell.tries] * this.length(frame);
       const last = frame === this.frames - 1 && cell.tries > 0 && Number.isFinite(cell.video.duration);
       cell.video.currentTime = last ? cell.video.duration : time;
@@ -798,7 +799,8 @@
         if (this.playing) return;
         const tries = this.times.length ? UNEVEN_TRIES : EVEN_TRIES;
         for (const cell of this.good) {
-          if (cell.seen && cell.tries + 1 < tries.length && this.frameAt(cell.seen.time) !== this.frame) {
+          const shown = cell.seen && this.frameAt(cell.seen.time) === this.frame;
+          if (!shown && cell.tries + 1 < tries.length && cell.video.requestVideoFrameCallback) {
             cell.tries += 1;
             this.put(cell, this.frame);
           }

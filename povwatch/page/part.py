@@ -137,6 +137,8 @@ class Page(JobListener):
         if self._changed and now < self._next + OVERDUE:
             return
         self._look(now)
+        if self._looking and now < self._next + OVERDUE:  # an open page would lose its videos for a moment
+            return
         progress = self._progress_now()
         if self._stale or progress != self._progress:
             self._write(progress, now)
@@ -146,8 +148,15 @@ class Page(JobListener):
         """See JobListener."""
         if self._background.busy(WRITE):
             return None  # its end wakes the loop
+        if self._looking:
+            return self._next + OVERDUE  # so does this one's
         waiting = self._changed or self._stale or any(True for _ in self._store.claimed)
         return self._next if waiting or self._unseen or self._undrawn else None
+
+    @property
+    def _looking(self) -> bool:
+        """Whether results are being looked at that the page says nothing of so far."""
+        return bool(self._unseen) and self._background.busy(LOOK)
 
     @property
     def idle(self) -> bool:

@@ -96,6 +96,7 @@ def boxes(page):
     """Where the picture of each video is on the screen: x, y, width, height."""
     return page.do(
         "povwatch.viewer.player.cells.map(({video}) => { const box = video.getBoundingClientRect();"
+        " if (!video.videoWidth) return null;"
         " const scale = Math.min(box.width / video.videoWidth, box.height / video.videoHeight);"
         " const [w, h] = [video.videoWidth * scale, video.videoHeight * scale];"
         " return [box.x + (box.width - w) / 2, box.y + (box.height - h) / 2, w, h]; })"
@@ -105,7 +106,8 @@ def boxes(page):
 def panes(page):
     """The number of the frame that each video shows on the screen."""
     picture = page.picture()
-    return [number(picture[round(y) : round(y + h), round(x) : round(x + w)]) for x, y, w, h in boxes(page)]
+    found = [box and [round(side) for side in box] for box in boxes(page)]
+    return [box and number(picture[box[1] : box[1] + box[3], box[0] : box[0] + box[2]]) for box in found]
 
 
 def number(picture):
