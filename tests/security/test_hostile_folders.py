@@ -79,14 +79,14 @@ WORDS = [
 
 ASKING = [
     *(["show"], ["show", "--json"], ["why"], ["go"], ["hold"], ["retry"], ["retry", "--force"], ["cancel"]),
-    *(["vary", "--seed", "1"], ["vary", "--template", "driving"], ["marks", "import"]),
+    *(["vary", "--seed", "1"], ["vary", "--template", "driving"], ["marks", "import"], ["logs"]),
 ]
 
 WHOLE = [
     *(["status"], ["jobs"], ["jobs", "--json"], ["jobs", "--state", "done"], ["report"], ["report", "--since", "1d"]),
     *(["check"], ["specs", "--dry-run"], ["specs"], ["specs", "--force"], ["prompts"], ["prompts", "show", "driving"]),
     *(["schema"], ["pause"], ["resume"], ["clean", "--dry-run"], ["clean"], ["rebuild", "--dry-run"], ["rebuild"]),
-    ["rebuild", "--force"],
+    *(["rebuild", "--force"], ["notify", "--test"]),
 ]
 """The verbs that read whole folders, or none."""
 

@@ -88,8 +88,9 @@ def test_named_file_swapped_after_judging(tmp_path, field, kind):
     if kind != "gone":
         make(inputs / "c.mp4", kind, secret)
     piece = Attempt(str(room), info, spec.model_dump(mode="json", by_alias=True))
+    piece.prepare(inputs, b"a.mp4", lambda _: None, threading.Event())
     with pytest.raises(SourceChanged, match=r"inputs/c\.mp4"):
-        piece.prepare(inputs, b"a.mp4", lambda _: None, threading.Event())
+        piece.complete(inputs, b"a.mp4", threading.Event())
 
 
 def test_second_name_and_fitting_file(tmp_path):
@@ -103,4 +104,5 @@ def test_second_name_and_fitting_file(tmp_path):
     spec = parse(text(video_path="a.mp4", edge={"control_path": "c.mp4"}), clip_name=b"a.mp4", file="")
     piece = Attempt(str(room), info, spec.model_dump(mode="json", by_alias=True))
     piece.prepare(inputs, b"a.mp4", lambda _: None, threading.Event())
+    piece.complete(inputs, b"a.mp4", threading.Event())
     assert (room / "edge_control_path.mp4").read_bytes() == (inputs / "c.mp4").read_bytes()
