@@ -17,6 +17,7 @@ def misplaced(path: str) -> str:
     parts = path.split("/")
     found = {
         "names no file": not path.strip(),
+        "names a folder": parts[-1] in {"", "."},
         "has a null character in it": "\0" in path,
         "is an absolute path": path.startswith("/"),
         "begins with ~, which stands for a home folder": path.startswith("~"),

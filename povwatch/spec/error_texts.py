@@ -81,6 +81,9 @@ HERE: dict[Case, tuple[str, ...]] = {
 }
 HERE[Case.NOT_PUBLISHED] = HERE[Case.NOT_FINISHED]
 
+OF_A_LOOK = frozenset({Case.FAILED, Case.BLOCKED, Case.NOT_FINISHED, Case.NOT_PUBLISHED})
+"""What may happen to one look of a clip, while its other looks are well."""
+
 OWN_JSON = "Or delete {spec}: povwatch then writes a new one, as for a new clip."
 LOOK_JSON = "Or delete {spec}: then this look of the clip is not made."
 
@@ -123,10 +126,13 @@ def error_text(case: Case, files: Files, what: str, todo: str, *, rescan: float)
         rescan: seconds between two scans of the folder.
     """
     here = list(HERE[case] if files.own else (line for line in HERE[case] if line not in {_COPY, _DELETE}))
-    if case is Case.JSON:
+    one_look = case in OF_A_LOOK and not files.own
+    if case is Case.JSON or one_look:
         here.append(OWN_JSON if files.own else LOOK_JSON)
     names = {"clip": files.clip, "spec": files.spec, "go": files.go, "rescan": spell_duration(rescan)}
     subject = files.spec if case is Case.JSON else files.clip
+    if one_look:
+        subject = f"{files.spec}, a look of {files.clip},"
     again = AGAIN.get(case, _BY_ITSELF).format(**names)
     parts = [
         "" if what.startswith(f"{subject} {case.happened}") else f"{subject} {case.happened}.",
@@ -135,7 +141,7 @@ def error_text(case: Case, files: Files, what: str, todo: str, *, rescan: float)
         "\n".join(["What you can do here, in this folder:", *(f"- {line.format(**names)}" for line in here)]),
         f"When povwatch looks again:\n{again}",
         "This file goes away by itself when that is fixed.",
-        _meanings(f"{case.happened} {what} {todo}"),
+        _meanings(f"{subject} {case.happened} {what} {todo}"),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -14,7 +14,7 @@ from povwatch.engines.annotate import child as annotate
 from povwatch.media import child
 from povwatch.media import errors as media_errors
 from povwatch.media.errors import STEPS
-from povwatch.spec.error_texts import AGAIN, HERE, WORDS, Case, Files, error_text
+from povwatch.spec.error_texts import AGAIN, HERE, OF_A_LOOK, WORDS, Case, Files, error_text
 from povwatch.spec.parse import parse
 from povwatch.spec.problems import explain
 
@@ -105,7 +105,9 @@ def test_every_error_file_has_its_form(files_):
     for place, name, what, todo in raised():
         text = error_text(case_of(name), files_, what, todo, rescan=30.0)
         found = parts(text)
-        assert found["happened"].startswith("my clip.mp4 "), place
+        one_look = files_ is LOOK and case_of(name) in OF_A_LOOK
+        subject = "my clip.night.json, a look of my clip.mp4, " if one_look else "my clip.mp4 "
+        assert found["happened"].startswith(subject), place
         assert found["what"] == what, place
         assert not JARGON.search(text), (place, JARGON.search(text))
         here = found["What you can do here, in this folder:"].splitlines()
@@ -136,6 +138,8 @@ def test_look_is_not_told_to_copy_the_clip():
     """That would run all looks of the clip again."""
     assert "Copy my clip.mp4" in (clip := error_text(Case.FAILED, CLIP, "No.", "", rescan=5.0)).replace("copy", "Copy")
     assert "copy" not in (look := error_text(Case.FAILED, LOOK, "No.", "", rescan=5.0))
+    assert look.startswith("my clip.night.json, a look of my clip.mp4, failed: no new video was made of it.\n")
+    assert "then this look of the clip is not made" in look
     assert "my clip.night.go" in look
     assert "my clip.go" in clip
 

@@ -92,6 +92,8 @@ REJECTED = {
     "kept from home": {"povwatch": {"keep": "~/hands.mp4"}},
     "kept from the private folder": {"povwatch": {"keep": ".povwatch/7.r1/source.mp4"}},
     "kept with a null byte": {"povwatch": {"keep": "a\0b"}},
+    "kept from a folder": {"povwatch": {"keep": "hands/"}},
+    "kept from the folder itself": {"povwatch": {"keep": "."}},
     "kept from nowhere": {"povwatch": {"keep": " "}},
     "dilated by less than nothing": {"povwatch": {"keep": "hands.mp4", "dilate": -1}},
     "dilated too far": {"povwatch": {"keep": "hands.mp4", "dilate": 257}},
