@@ -998,6 +998,7 @@
       if (!same) {
         this.look = face(clip).look;
         this.chosen = null;
+        compared = "";
         this.pair = null;
         this.player.clear();
       }
@@ -1068,6 +1069,17 @@
       this.arrange();
     },
 
+    /** Show another look of the clip; the focus stays at its button. */
+    showLook(look) {
+      const box = [this.looksBox, this.facts].find((one) => one.contains(document.activeElement));
+      this.look = look;
+      this.chosen = null;
+      this.draw();
+      this.load();
+      const again = box && box.querySelector(".chip[aria-pressed='true']");
+      if (again) again.focus({ preventScroll: true });
+    },
+
     /** Everything but the videos. */
     draw() {
       const { clip, job } = this;
@@ -1077,7 +1089,7 @@
       this.place.textContent = [clip.folder, place >= 0 ? `${place + 1} of ${shown.length}` : ""].filter(Boolean).join(" · ");
       this.looksBox.replaceChildren(h("h3", {}, "Look"), ...(clip.jobs.length > 1 ? clip.jobs.map((one) => h("button", {
         type: "button", class: `chip ${GROUP_OF[one.state]}`, "aria-pressed": String(one.look === this.look),
-        onclick: () => { this.look = one.look; this.chosen = null; this.draw(); this.load(); },
+        onclick: () => this.showLook(one.look),
       }, markSign(one), lookName(one))) : []));
       this.looksBox.hidden = clip.jobs.length < 2;
       this.drawViews();
@@ -1224,10 +1236,7 @@
       const looks = this.clip.jobs.filter(done);
       const place = looks.indexOf(this.job);
       if (place + 1 < looks.length) {
-        this.look = looks[place + 1].look;
-        this.chosen = null;
-        this.draw();
-        this.load();
+        this.showLook(looks[place + 1].look);
         return true;
       }
       return this.turn(1);
@@ -1293,6 +1302,9 @@
 
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
+  const COLUMNS = 2; // looks whose scores stand side by side; the panel has no room for more
+  let compared = ""; // the score by which more looks are compared
+
   function table(rows, titles = {}) {
     return h("table", {}, h("tbody", {}, rows.map(([name, ...values]) =>
       h("tr", {}, h("th", { scope: "row", title: titles[name] }, name), values.map((value) => h("td", {}, value))))));
@@ -1304,6 +1316,35 @@
 
   function fold(name, ...children) {
     return h("details", { "data-name": name }, h("summary", {}, name), children);
+  }
+
+  /** One score of many looks, the worst look first. */
+  function comparison(looks, job, keys) {
+    const body = h("tbody");
+    const fill = () => {
+      const key = keys.includes(compared) ? compared : keys[0];
+      const having = looks.filter((one) => key in one.scores);
+      const way = higher(key) ? 1 : -1;
+      const ordered = having.sort((a, b) => way * (a.scores[key] - b.scores[key])).concat(looks.filter((one) => !(key in one.scores)));
+      const most = Math.max(...having.map((one) => Math.abs(one.scores[key]))) || 1;
+      body.replaceChildren(...ordered.map((one) => {
+        const value = one.scores[key];
+        const bar = h("span");
+        bar.style.inlineSize = value === undefined ? "0" : `${(100 * Math.abs(value)) / most}%`;
+        return h("tr", {},
+          h("th", { scope: "row" }, h("button", {
+            type: "button", class: "chip", "aria-pressed": String(one === job), title: lookName(one), onclick: () => viewer.showLook(one.look),
+          }, h("bdi", {}, lookName(one)))),
+          h("td", { class: "gauge", "aria-hidden": "true" }, bar),
+          h("td", {}, value === undefined ? "–" : number(value)));
+      }));
+    };
+    const order = wanted.order.split(" ")[0];
+    if (!keys.includes(compared)) compared = keys.includes(order) ? order : keys[0];
+    fill();
+    const choice = h("select", { "aria-label": "Score to compare the looks by", onchange: (event) => { compared = event.target.value; fill(); } },
+      keys.map((key) => h("option", { value: key, selected: key === compared }, scoreName(key))));
+    return h("section", { class: "comparison" }, h("h3", {}, "Looks, worst first, by ", choice), h("table", {}, body));
   }
 
   /** What is known of a job, as sections. */
@@ -1331,14 +1372,16 @@
     const keys = scoreKeys().filter((key) => clip.jobs.some((one) => key in (one.scores || {})));
     if (keys.length) {
       const looks = clip.jobs.filter((one) => one.scores);
-      const headings = looks.length > 1
-        ? h("thead", {}, h("tr", {}, h("td", {}), looks.map((one) =>
+      const columns = looks.length > COLUMNS ? looks.filter((one) => one === job) : looks;
+      const headings = columns.length > 1
+        ? h("thead", {}, h("tr", {}, h("td", {}), columns.map((one) =>
           h("th", { scope: "col", title: lookName(one), class: one === job ? "this" : "" }, lookName(one))))) : null;
-      const found = table(keys.map((key) => [scoreName(key), ...looks.map((one) =>
-        (key in one.scores ? h(one === job && looks.length > 1 ? "strong" : "span", {}, number(one.scores[key])) : "–"))]),
+      const found = table(keys.map((key) => [scoreName(key), ...columns.map((one) =>
+        (key in one.scores ? h(one === job && columns.length > 1 ? "strong" : "span", {}, number(one.scores[key])) : "–"))]),
       Object.fromEntries(keys.filter((key) => head.scores[key]).map((key) => [scoreName(key), head.scores[key].words])));
       if (headings) found.prepend(headings);
-      parts.push(section("Scores", h("div", { class: "wide" }, found)));
+      if (columns.length) parts.push(section("Scores", h("div", { class: "wide" }, found)));
+      if (columns !== looks) parts.push(comparison(looks, job, keys));
     }
     if (job.verdict || job.passed !== undefined) {
       const tries = job.tries || [];

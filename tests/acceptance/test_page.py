@@ -343,6 +343,25 @@ def test_everything_has_a_name(page):
     assert [node for node in controls if not node.get("name", {}).get("value")] == []
 
 
+def test_scores_of_many_looks(page):
+    """With twenty looks, each has its row, the worst first, and nothing is cut off."""
+    page.do(
+        f"(() => {{ const clip = povwatch.find({json.dumps(EVEN)}); const night = clip.jobs[1];"
+        " for (let n = 0; n < 18; n++) clip.jobs.push({...night, job: 900 + n, look: `a_very_long_name_of_a_look_${n}`,"
+        " scores: {toy_score: n === 7 ? 0.1 : 0.5}}); })()"
+    )
+    opened(page, EVEN)
+    rows = page.do("[...document.querySelectorAll('.comparison tr')].map((row) => row.innerText.split(/\\s+/))")
+    assert len(rows) == 20
+    assert [rows[0][0], rows[0][-1]] == ["a_very_long_name_of_a_look_7", "0.10"]
+    assert [rows[1][0], rows[-1][0]] == ["night", "own"]
+    wide = "(at) => { const one = document.querySelector(at); return one.scrollWidth > one.clientWidth; }"
+    assert page.do(f"['.facts .wide', '.comparison', 'aside'].filter({wide})") == []
+    page.click(".comparison button")
+    assert page.do("povwatch.viewer.look") == "a_very_long_name_of_a_look_7"
+    assert page.do("document.activeElement.innerText") == "a_very_long_name_of_a_look_7"
+
+
 def test_dark_and_phone(page):
     """It is dark where the system is, and as wide as a phone without scrolling sideways."""
     light = page.do("getComputedStyle(document.documentElement).backgroundColor")
