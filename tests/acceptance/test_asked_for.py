@@ -69,7 +69,8 @@ def test_absent_engine_still_judges_the_spec(here):
     assert "a.json, line 6, column" in said["problem"]
     text = (here.inputs / "a.error.txt").read_text()
     assert "depth is asked for, and engine.controls has edge only." in text
-    assert "depth.control_path is missing, and the diffusers engine does not compute depth." in text
+    missing = "depth-anything/Depth-Anything-V2-Small-hf, which computes depth, is not here."
+    assert f"depth.control_path is missing, and {missing}" in text
     assert 'povwatch.speed is "fast", and engine.exact = "pipeline" wants the same numbers as the pipeline.' in text
     spec(here)
     here.wait_state("a.mp4", "queued", waiting_on="engine-unavailable")

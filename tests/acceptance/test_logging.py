@@ -20,7 +20,7 @@ def test_line_for_everything_on_the_way(tmp_path):
         said = [line["event"] for line in about]
         assert [event for event in said if event not in {"arriving", "waiting", "progress"}] == [
             *("seen", "arrived", "spec-written", "grace", "queued", "started", "prepared"),
-            *("generated", "checked", "done"),
+            *("generated", "checked", "scored", "done"),
         ]
         for line in about:
             assert line["job"] == 1

@@ -85,7 +85,7 @@ def test_drawn_looks(here):
     done = here.call("specs", "--template", "objects", "--force")
     assert "a.json: written anew, template objects\n" in done.stdout
     told = here.call("check", "--engine", "diffusers", str(here.inputs / "a.json")).stdout
-    assert "seg.control_path is missing, and the diffusers engine does not compute seg" in told
+    assert "seg.control_path is missing, and IDEA-Research/grounding-dino-base, which computes seg" in told
     assert "seg.mask_path names a file that is not there" in told
 
 

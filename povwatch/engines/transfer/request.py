@@ -103,7 +103,8 @@ def _of_control(
     if asked.get("control_path") is None and key not in COMPUTED:
         why, mend = lacking(key) if lacking else (f"the diffusers engine does not compute {key}", "")
         if why:
-            todo = joined(mend, f"Give a control video of the clip's length and size; {ANOTHER}")
+            instead = f"{'Or give' if mend else 'Give'} a control video of the clip's length and size; {ANOTHER}"
+            todo = joined(mend, instead)
             yield Problem(f"is missing, and {why}", todo, f"{key}.control_path")
     if asked.get("mask_prompt") is not None:
         message = "is set, and the diffusers engine makes no masks"

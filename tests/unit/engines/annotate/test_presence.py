@@ -65,5 +65,5 @@ def test_told_while_the_json_can_be_edited(here):
             "is missing, and depth-anything/Depth-Anything-V2-Small-hf, which computes depth, is not here",
         )
     ]
-    assert "Give a control video" in told[0].todo
+    assert "Or give a control video" in told[0].todo
     assert abilities.refusals({"depth": {"control_path": "d.mp4"}}, None, None) == []
