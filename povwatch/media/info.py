@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Self  # it is new in Python 3.11, and the cosmos engine imports this module under 3.10
 
 NOTHING = "No frame of it can be decoded."
 """Why a clip is incomplete if its packets are there but nothing decodes."""
