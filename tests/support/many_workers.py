@@ -16,7 +16,7 @@ from support.clips import make_clip
 from support.daemons import Daemon, toy
 from support.gpu_machine import _workers
 
-from povwatch.media.info import Checked, Finished, Prepared, SoundTrack
+from povwatch.media.info import Checked, Finished, Prepared, Scored, SoundTrack
 
 if TYPE_CHECKING:
     import random
@@ -101,10 +101,15 @@ def _media(op: str, args: dict[str, Any], *, folder: str = "", **_: object) -> d
         case "finish":
             shutil.copyfile(args["generated"], args["out_path"])
             return Finished(args["out_path"], 4, 64, 48, remuxed=True, sound=False).to_json()
-        case _:
+        case "score":
+            Path(folder, args["about"]["sheet"]).write_bytes(b"sheet")
+            return Scored(scores={"edge_f1": 0.9}, frames=4, sheet=True).to_json()
+        case "check":
             data = Path(args["artifact"]).read_bytes()
             digest = hashlib.sha256(data).hexdigest()
             return Checked(4, 64, 48, "30/1", 4 / 30, "yuv420p", "h264", None, len(data), digest).to_json()
+        case _:
+            raise NotImplementedError(op)
 
 
 def _begin() -> None:
