@@ -66,7 +66,14 @@ def text_filters(config: Config, kind: str) -> Launch | None:
         return None
     whole = engine.check_prompts == "all"
     threads = str(max(1, (os.cpu_count() or 1) // 4) if whole else 1)
-    hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
+    hidden = {
+        "CUDA_VISIBLE_DEVICES": "",
+        # Else torch.cuda.is_available, which libraries ask while they are imported, calls cuInit: the driver is
+        # entered even where no GPU is to be seen, and may be hanging.
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+        "OMP_NUM_THREADS": threads,
+        "HF_HUB_OFFLINE": "1",
+    }
     return Launch(interpreter(kind, config), ENGINES[kind], {"language_model": whole}, hidden)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 import pynvml
 import pytest
@@ -227,6 +228,27 @@ def test_lost_gpu_costs_nothing(tmp_path, xid):
         here.wait_for("done", count=2)
         assert not list(here.inputs.glob("*.error.txt"))
         ended(here)
+
+
+def test_prompts_are_checked_while_the_gpu_is_lost(tmp_path):
+    """A process that sees no GPU checks prompts while the only GPU is lost, and it ends with povwatch."""
+    with OnGpus(tmp_path / "pov", "waits", grace={"period": "1h"}) as here:
+        here.start()
+        here.wait_for("engine-ready")
+        here.machine.change(error=pynvml.NVML_ERROR_GPU_IS_LOST)
+        here.until(lambda: here.workers == [])
+        here.clip()
+        here.wait_for("grace")
+        spec, new = here.inputs / "a.json", here.inputs / ".new"
+        new.write_text(json.dumps(json.loads(spec.read_text()) | {"prompt": "hands, and two weapons"}))
+        new.rename(spec)
+        here.wait_for("invalid-spec")
+        assert "prompt is refused by the guardrail's Blocklist" in here.call("why", "a.mp4").stdout.replace("\n", " ")
+        (checks,) = here.filters
+        assert here.workers == []
+        assert here.stop() == 0
+        assert left_over(here.folder) == []
+        assert not Path(f"/proc/{checks}").exists()
 
 
 def test_lost_gpu_does_not_stop_the_other(tmp_path):

@@ -1,8 +1,8 @@
 """A machine with the GPUs that a test describes. A double replaces NVML's library; everything else is real.
 
-`Daemon.before` installs the double in the process of `povwatch run`, replaces the diffusers engine with a toy, and
-shortens the pauses. At each call the double reads the file that the variable NVML names, so a test can change the
-machine while povwatch runs.
+`Daemon.before` installs the double in the process of `povwatch run`, replaces the diffusers engine and its text filters
+with toys, and shortens the pauses. At each call the double reads the file that the variable NVML names, so a test can
+change the machine while povwatch runs.
 """
 
 from __future__ import annotations
@@ -79,8 +79,13 @@ class OnGpus(Waiting):
 
     @property
     def workers(self) -> list[int]:
-        """The process ids of the workers."""
+        """The process ids of the workers that have the engine."""
         return list(_workers(self.pid))
+
+    @property
+    def filters(self) -> list[int]:
+        """The process id of the worker that has the text filters on the CPU."""
+        return [pid for pid in children(self.pid) if _gpus_seen(pid) == ""]
 
 
 class Nvml:
@@ -173,6 +178,12 @@ class Nvml:
 
 
 def _workers(daemon: int) -> Iterator[int]:
+    """The workers that have the engine. The one with the text filters is told to see no GPU."""
+    return (pid for pid in children(daemon) if _gpus_seen(pid) != "")
+
+
+def children(daemon: int) -> Iterator[int]:
+    """All workers of a daemon, also the one with the text filters."""
     for task in Path(f"/proc/{daemon}/task").glob("*/children"):
         for pid in task.read_text().split():
             try:
@@ -183,14 +194,20 @@ def _workers(daemon: int) -> Iterator[int]:
                 yield int(pid)
 
 
-def _gpu_of(worker: int) -> int:
-    """The number of the GPU that a worker may see."""
+def _gpus_seen(worker: int) -> str | None:
+    """The GPUs that a worker may see, as CUDA is told; None if CUDA is told nothing."""
     try:
         told = Path(f"/proc/{worker}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return -1
-    (seen,) = [value.partition(b"=")[2] for value in told if value.startswith(b"CUDA_VISIBLE_DEVICES=")]
-    return int(seen.removeprefix(b"GPU-"))
+    except OSError:  # gone meanwhile
+        return None
+    found = [value.partition(b"=")[2] for value in told if value.startswith(b"CUDA_VISIBLE_DEVICES=")]
+    return found[0].decode() if found else None
+
+
+def _gpu_of(worker: int) -> int:
+    """The number of the GPU that a worker may see; -1 if it is gone."""
+    seen = _gpus_seen(worker)
+    return int(seen.removeprefix("GPU-")) if seen else -1
 
 
 def _begin() -> None:
@@ -200,12 +217,13 @@ def _begin() -> None:
     from povwatch.core import retry  # noqa: PLC0415 - not in the test's own process
     from povwatch.core.errors import EnvironmentFault  # noqa: PLC0415
     from povwatch.daemon import loop  # noqa: PLC0415
-    from povwatch.engines import choice  # noqa: PLC0415
+    from povwatch.engines import choice, text_filters  # noqa: PLC0415
     from povwatch.gpu import host_memory, monitor  # noqa: PLC0415
     from povwatch.gpu import nvml as gpu  # noqa: PLC0415
 
     Nvml(Path(os.environ["NVML"])).install()
     choice.ENGINES["diffusers"] = os.environ["TOY"]
+    text_filters.ENGINES["diffusers"] = f"{Path(__file__).parents[1] / 'engines' / 'word_list.py'}:Engine"
     choice._PROBES["diffusers"] = lambda config, gpus: choice._gpu_problem("diffusers", config, gpus)
     for error, (waiting, pause) in retry._RELEASES.items():
         if issubclass(error, EnvironmentFault):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from support.clips import make_clip
 from support.daemons import Daemon, toy
-from support.gpu_machine import _workers
+from support.gpu_machine import children
 
 from povwatch.media.info import Checked, Finished, Prepared, Scored, SoundTrack
 
@@ -77,7 +77,7 @@ class ManyWorkers(Daemon):
 
     def kill_somebody(self, chance: random.Random) -> None:
         """Kill one of the workers (SIGKILL)."""
-        if found := sorted(_workers(self.pid)):
+        if found := sorted(children(self.pid)):
             os.kill(chance.choice(found), signal.SIGKILL)
 
 

@@ -106,6 +106,7 @@ def test_words_on_the_cpu_where_no_worker_is():
     world.load()
     assert world.cpu.launch.engine == "povwatch.engines.text_filters:TextFilters"
     assert world.cpu.launch.env["CUDA_VISIBLE_DEVICES"] == ""
+    assert world.cpu.launch.env["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1", "the driver may hang"
     assert asked_of(world.cpu) == [["a kitchen", "a street"]]
     world.answer(world.cpu, {"Blocklist": "passed"})
     assert world.checks.answered == {1, 2, 3}
