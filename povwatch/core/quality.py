@@ -117,7 +117,7 @@ class Tries:
         try:
             found = json.loads(text)
             return cls(**found | {"over": tuple(Try(**one) for one in found["over"])})
-        except (ValueError, KeyError, TypeError):  # damaged: the seeds are tried anew
+        except (ValueError, KeyError, TypeError, RecursionError):  # damaged: the seeds are tried anew
             return cls()
 
     def of(self, spec_hash: str | None, source_hash: str | None) -> Tries:

@@ -163,7 +163,7 @@ def overlay(world: World) -> None:
 
 
 def result_moved(world: World) -> None:
-    """Somebody takes a result and its manifest out of outputs/: the names are free again."""
+    """Somebody takes a result, its contact sheet and its manifest out of outputs/: the names are free again."""
     draw = world.dice.random()
     found = sorted(file for file in world.outputs.rglob("*_preview*.json") if ".povwatch" not in file.parts)
     if not found:
@@ -171,11 +171,13 @@ def result_moved(world: World) -> None:
     manifest = found[int(draw * len(found))]
     to = world.aside / f"{world.counts['result_moved']}"
     to.mkdir()
-    film = manifest.with_name(json.loads(manifest.read_bytes())["output"]["file"])
+    about = json.loads(manifest.read_bytes())
+    film = manifest.with_name(about["output"]["file"])
     world.taken.add(str(film.relative_to(world.outputs)))
     manifest.rename(to / manifest.name)
-    if str(film.relative_to(world.outputs)) not in world.shown and film.exists():
-        film.rename(to / film.name)
+    for file in [film, *([manifest.with_name(about["sheet"]["file"])] if "sheet" in about else [])]:
+        if str(file.relative_to(world.outputs)) not in world.shown and file.exists():
+            file.rename(to / file.name)
 
 
 WEIGHTS: dict[Action, int] = {

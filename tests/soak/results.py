@@ -35,6 +35,9 @@ def violations(world: World, witness: Witness, jobs: list[Job]) -> Iterator[str]
         film = file.with_name(about["output"]["file"])
         films.add(film)
         digests |= {digest(file.read_bytes()), about["output"]["sha256"]}
+        if "sheet" in about:
+            films.add(file.with_name(about["sheet"]["file"]))
+            digests.add(about["sheet"]["sha256"])
         found[about["job"]] += 1
         yield from (f"{_name(world, file)}: {said}" for said in _result(world, film, about, by_id.get(about["job"])))
     for file in [*_files(world.outputs, world.shown), *_files(world.aside, {})]:
@@ -61,6 +64,9 @@ def _result(world: World, film: Path, about: dict[str, Any], job: Job | None) ->
     if not film.exists() or digest(film.read_bytes()) != about["output"]["sha256"]:
         yield f"it describes what is not there: {film.name}"
         return
+    sheet = film.with_name(about["sheet"]["file"]) if "sheet" in about else None
+    if sheet and not (sheet.exists() and digest(sheet.read_bytes()) == about["sheet"]["sha256"]):
+        yield f"it describes a contact sheet that is not there: {sheet.name}"
     if (numbers := _numbers(film, about["output"]["sha256"])) != source.numbers:
         yield f"its frames are {numbers}, not {source.numbers}"
     if (about["output"]["audio"] is not None) != source.sound:

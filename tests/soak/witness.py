@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
 import warnings
 from typing import TYPE_CHECKING, Self
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 AGAIN = 0.5
 """Seconds between two looks at everything, events or not."""
+
+SHEET = re.compile(r"_sheet(_v\d+)?\.jpg$")
+"""How the path of a contact sheet ends."""
 
 
 class Witness(FileSystemEventHandler):
@@ -89,5 +93,5 @@ class Witness(FileSystemEventHandler):
                 json.loads(data)
             except ValueError:
                 self.wrong.append(f"a partial manifest was visible: {key[0]}")
-        elif not path.endswith(".mp4"):
+        elif not path.endswith(".mp4") and not SHEET.search(path):
             self.wrong.append(f"what is that in outputs/: {key[0]}")
