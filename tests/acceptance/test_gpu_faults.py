@@ -230,7 +230,7 @@ def test_lost_gpu_costs_nothing(tmp_path, xid):
         ended(here)
 
 
-def test_prompts_are_checked_while_the_gpu_is_lost(tmp_path):
+def test_prompts_checked_without_a_gpu(tmp_path):
     """A process that sees no GPU checks prompts while the only GPU is lost, and it ends with povwatch."""
     with OnGpus(tmp_path / "pov", "waits", grace={"period": "1h"}) as here:
         here.start()

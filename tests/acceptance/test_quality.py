@@ -14,10 +14,10 @@ from support.waiting import newest, sound
 class Seeds(Daemon):
     """A daemon whose engine makes the best result with one seed."""
 
-    def __init__(self, folder, monkeypatch, *, good, fails=(), **settings):
+    def __init__(self, folder, monkeypatch, *, good, fails=(), waits=(), **settings):
         super().__init__(folder / "pov", engine={"kind": toy("better_by_seed"), "attempts": 1}, **settings)
         self.told = folder
-        (folder / "good").write_text(json.dumps({"seed": good, "fails": list(fails)}))
+        (folder / "good").write_text(json.dumps({"seed": good, "fails": list(fails), "waits": list(waits)}))
         monkeypatch.setenv("BETTER_BY_SEED", str(folder))
 
     @property
@@ -157,7 +157,7 @@ def test_kill_between_seeds(tmp_path, monkeypatch, event):
 
 def test_edit_begins_anew(tmp_path, monkeypatch):
     """A JSON that was edited between two seeds is another run, whose seeds count from its own on."""
-    with Seeds(tmp_path, monkeypatch, good=5, quality={"edge_f1": 1.0, "tries": 2}) as here:
+    with Seeds(tmp_path, monkeypatch, good=5, waits=[1], quality={"edge_f1": 1.0, "tries": 2}) as here:
         here.start()
         here.clip(frames=6)
         here.wait_for("try-over")

@@ -1,8 +1,12 @@
-"""An engine whose results get worse with the distance of a seed from `good`, in a file beside it. It notes each run."""
+"""An engine whose results get worse with the distance of a seed from `good`, in a file beside it. It notes each run.
+
+A seed in `waits` there is not generated until it is taken out.
+"""
 
 import json
 import os
 import pathlib
+import time
 
 import av
 import cv2
@@ -19,7 +23,8 @@ class Engine:
         seed = job["spec"]["seed"]
         with (folder / "seeds").open("a") as noted:
             noted.write(f"{seed}\n")
-        told = json.loads((folder / "good").read_text())
+        while seed in (told := json.loads((folder / "good").read_text())).get("waits", []):
+            time.sleep(0.02)
         if seed in told.get("fails", []):
             raise RuntimeError("this seed does not work")
         path = pathlib.Path(context.workdir, "out.mp4")
