@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Mapping
 
-    from povwatch.attempt.annotating import Annotates
     from povwatch.attempt.shared_files import SharedFiles
     from povwatch.core.speed import Speed
     from povwatch.engines.annotate.annotation import Annotation
+    from povwatch.engines.annotate.annotator import Annotator
     from povwatch.engines.control_files import ControlFile
 
 WORK_TIMEOUT = 4 * 3600.0
@@ -208,7 +208,7 @@ class Attempt:
         cancelled: threading.Event,
         *,
         shared: SharedFiles | None = None,
-        annotator: Annotates | None = None,
+        annotator: Annotator | None = None,
         gauge: Gauge | None = None,
     ) -> None:
         """Copy the files that the spec names into the folder, and make the mask of what is kept, and further controls.
@@ -323,7 +323,7 @@ class Attempt:
         private_fd: int,
         cancelled: threading.Event,
         shared: SharedFiles | None,
-        annotator: Annotates,
+        annotator: Annotator,
         gauge: Gauge,
     ) -> None:
         """Make the controls of the spec that a model computes, and have the engine get them like given ones.

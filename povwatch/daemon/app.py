@@ -24,6 +24,9 @@ from povwatch.engines.annotate import annotation
 from povwatch.engines.choice import choose
 from povwatch.files.free_space import FreeSpace
 from povwatch.gpu.monitor import GpuMonitor
+from povwatch.grace.named_files import NamedFiles
+from povwatch.grace.prompt_filters import PromptFilters
+from povwatch.grace.spec_files import SpecFiles
 from povwatch.grace.stage import GraceStage
 from povwatch.hooks.runner import HookRunner
 from povwatch.journal import Journal
@@ -150,16 +153,25 @@ class App:
             looks=self.looks,
             watcher=outside.watcher(config.paths.inputs, hints, recursive=config.arrival.recursive),
         )
+        named = NamedFiles(self.folder, self.inspections.packets, settle=config.arrival.settle)
+        prompts = PromptFilters(self.prompt_checks, self.abilities, self.clock)
         self.grace = GraceStage(
-            config,
+            config.grace,
             store=self.store,
             folder=self.folder,
             error_files=self.error_files,
-            background=self.inspections.packets,
             failed_attempts=self.failed_attempts,
-            templates=self.templates,
-            abilities=self.abilities,
-            checks=self.prompt_checks,
+            files=SpecFiles(
+                config.spec,
+                self.store,
+                self.folder,
+                templates=self.templates,
+                abilities=self.abilities,
+                named=named,
+                prompts=prompts,
+            ),
+            named=named,
+            prompts=prompts,
         )
         self.hooks = HookRunner(
             config,

@@ -19,7 +19,6 @@ from povwatch.workers.process import WorkerProcess
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from povwatch.attempt.annotating import Annotates
     from povwatch.config.settings import Config
     from povwatch.gpu.nvml import Gpus
 
@@ -37,5 +36,5 @@ class Outside:
     """Makes the watcher of inputs/."""
     worker: Callable[..., WorkerProcess] = WorkerProcess
     """Starts a worker process."""
-    annotator: Callable[[Config], Annotates] = Annotator.of
+    annotator: Callable[[Config], Annotator] = Annotator.of
     """Makes what computes controls with a model."""

@@ -99,6 +99,11 @@ class SpecFiles:
         self._carried: set[bytes] = set()
         """JSONs that were copied to the new name of their clip, which is gone under the old one."""
 
+    @property
+    def engine(self) -> str:
+        """The kind of the engine that they are judged for."""
+        return self._abilities.kind
+
     def read(self, reading: SpecReading, job: Job) -> bool:
         """Read a job's JSON and bring `reading` up to date; False if there is no JSON.
 

@@ -35,27 +35,24 @@ from povwatch.core.stage import Mishap, Stage
 from povwatch.core.units import spell_duration
 from povwatch.grace import clock as clockwork
 from povwatch.grace.clock import Sample
-from povwatch.grace.named_files import NamedFiles
-from povwatch.grace.prompt_filters import PromptFilters
-from povwatch.grace.spec_files import SpecFiles, SpecReading
+from povwatch.grace.spec_files import SpecReading
 from povwatch.media.damage import describe_damage
 from povwatch.media.info import VideoInfo
 from povwatch.spec import holding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from povwatch.attempt.failed import FailedAttempts
-    from povwatch.config.settings import Config
-    from povwatch.core.background import Background
-    from povwatch.engines.abilities import Abilities
+    from povwatch.config import settings
     from povwatch.grace.clock import Grace
+    from povwatch.grace.named_files import NamedFiles
+    from povwatch.grace.prompt_filters import PromptFilters
+    from povwatch.grace.spec_files import SpecFiles
     from povwatch.journal.store import JobStore
     from povwatch.spec.error_files import ErrorFiles
     from povwatch.spec.inputs_folder import InputsFolder
     from povwatch.spec.model import Spec
-    from povwatch.spec.prompts import Template
-    from povwatch.workers.prompt_checks import PromptChecks
 
 CHECK_EVERY = 0.5
 """Seconds between two checks of the files beside a clip; longer if there are many clips."""
@@ -111,34 +108,24 @@ class GraceStage(Stage):
 
     def __init__(
         self,
-        config: Config,
+        config: settings.Grace,
         *,
         store: JobStore,
         folder: InputsFolder,
         error_files: ErrorFiles,
-        background: Background,
         failed_attempts: FailedAttempts,
-        templates: Mapping[str, Template],
-        abilities: Abilities,
-        checks: PromptChecks,
+        files: SpecFiles,
+        named: NamedFiles,
+        prompts: PromptFilters,
     ) -> None:
-        self._config = config.grace
+        self._config = config
         self._store = store
         self._folder = folder
         self._error_files = error_files
         self._failed_attempts = failed_attempts
-        self._engine = abilities.kind
-        self._named = NamedFiles(folder, background, settle=config.arrival.settle)
-        self._prompts = PromptFilters(checks, abilities, store.clock)
-        self._files = SpecFiles(
-            config.spec,
-            store,
-            folder,
-            templates=templates,
-            abilities=abilities,
-            named=self._named,
-            prompts=self._prompts,
-        )
+        self._files = files
+        self._named = named
+        self._prompts = prompts
         self._entries: dict[int, GraceEntry] = {}
         self._by_stem: dict[tuple[bytes, bytes], int] = {}
         """Folder and stem of each job's files, to the job. It keeps some that have left."""
@@ -522,7 +509,7 @@ class GraceStage(Stage):
         """
         if job.force or job.source_hash is None:
             return False
-        done = self._store.journal.done_run(job, spec.digest(), self._engine)
+        done = self._store.journal.done_run(job, spec.digest(), self._files.engine)
         if done is None:
             return False
         already = DoneAlready(

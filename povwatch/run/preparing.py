@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from povwatch.attempt.annotating import Annotates
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
     from povwatch.core.mailbox import Gauge
+    from povwatch.engines.annotate.annotator import Annotator
     from povwatch.journal.store import JobStore
     from povwatch.publish.staging import Staging
     from povwatch.queue.order import JobQueue
@@ -78,7 +78,7 @@ class Preparing:
         specs: CurrentSpecs,
         staging: Staging,
         background: Background,
-        annotator: Annotates | None,
+        annotator: Annotator | None,
     ) -> None:
         """Prepare nothing yet.
 
@@ -344,7 +344,7 @@ def _prepare(
     making: Gauge,
     *,
     shared: SharedCopies | None,
-    annotator: Annotates | None,
+    annotator: Annotator | None,
     todo: str,
     before: Attempt | None = None,
 ) -> str:
