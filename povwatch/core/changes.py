@@ -395,9 +395,19 @@ class Passed(Change, event="checked", state=S.PUBLISHING, waiting_on=None, detai
 
 
 class TryOver(
-    Change, event="try-over", state=S.QUEUED, waiting_on=Waiting.TURN, attempts=0, not_before=0.0, **NO_ATTEMPT
+    Change,
+    event="try-over",
+    state=S.QUEUED,
+    waiting_on=Waiting.TURN,
+    attempts=0,
+    crashes=0,
+    not_before=0.0,
+    **NO_ATTEMPT,
 ):
-    """The result of a seed was judged, and another one is tried. Its files stay."""
+    """The result of a seed was judged, and another one is tried. Its files stay.
+
+    It proves that neither the clip nor its JSON is why povwatch went down before.
+    """
 
     fields: Mapping[str, Any]
     detail: str

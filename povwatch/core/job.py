@@ -154,7 +154,9 @@ class Job:
     attempts: int = 0
     """Attempts charged so far."""
     crashes: int = 0
-    """How often the daemon or the machine went down while the job ran. Attempts do not include these."""
+    """How often the daemon or the machine went down while the job ran, since its last seed was over. Attempts do not
+    include these.
+    """
     priority: int = 0
     """Higher goes first; equal ones go by age."""
     hold: bool = False

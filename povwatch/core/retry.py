@@ -7,7 +7,8 @@
 4. Out of memory gets one more attempt, on a fresh worker: a job that does not fit twice does not fit.
 5. A failure to finish never causes generation again. Only finishing is tried again, after the same pauses and as often
    as there are attempts; then the job fails, and the artifact is kept.
-6. Crashes of the daemon or the machine while a job runs are counted apart. The third one fails the job.
+6. Crashes of the daemon or the machine while a job runs are counted apart. The third one fails the job. A seed whose
+   result was judged proves that the job is not their cause: the count for the next seed begins at 0.
 """
 
 from __future__ import annotations

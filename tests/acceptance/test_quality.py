@@ -155,6 +155,44 @@ def test_kill_between_seeds(tmp_path, monkeypatch, event):
         sound(here)
 
 
+def test_kill_in_each_of_four_seeds(tmp_path, monkeypatch):
+    """A seed that came out proves that the clip is not why povwatch ends: only crashes since then count."""
+    waits = [0, 1, 2, 3]
+    with Seeds(tmp_path, monkeypatch, good=2, waits=waits, quality={"edge_f1": 1.0}) as here:
+        here.start()
+        here.clip(frames=6)
+        for seed in range(4):
+            here.until(lambda: (here.told / "seeds").exists() and seed in here.generated)  # noqa: B023
+            here.kill()
+            waits.remove(seed)
+            (here.told / "good").write_text(json.dumps({"seed": 2, "waits": waits}))
+            here.start()
+        here.wait_for("done")
+        assert here.generated == [0, 0, 1, 1, 2, 2, 3, 3]
+        told = here.manifest()["quality"]
+        assert ([one["seed"] for one in told["tries"]], told.get("ended")) == ([0, 1, 2, 3], None)
+        assert here.peek("a.mp4")["crashes"] == 1, "those of the last seed"
+        here.stop()
+        sound(here)
+
+
+def test_third_kill_in_one_seed_ends_it(tmp_path, monkeypatch):
+    """A seed that is under way at three kills is the last one: the best of those before it is published."""
+    with Seeds(tmp_path, monkeypatch, good=5, waits=[1], quality={"edge_f1": 1.0}) as here:
+        here.start()
+        here.clip(frames=6)
+        for kills in range(1, 4):
+            here.until(lambda: (here.told / "seeds").exists() and here.generated.count(1) == kills)  # noqa: B023
+            here.kill()
+            here.start()
+        here.wait_for("done")
+        told = here.manifest()["quality"]
+        assert [one["seed"] for one in told["tries"]] == [0]
+        assert "went down 3 times" in told["ended"]
+        here.stop()
+        sound(here)
+
+
 def test_edit_begins_anew(tmp_path, monkeypatch):
     """A JSON that was edited between two seeds is another run, whose seeds count from its own on."""
     with Seeds(tmp_path, monkeypatch, good=5, waits=[1], quality={"edge_f1": 1.0, "tries": 2}) as here:
