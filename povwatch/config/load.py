@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from povwatch.config.faults import check_environment, explain, suggestion
+from povwatch.config.faults import check_environment, explain, place, suggestion
 from povwatch.config.settings import ENGINE_KINDS, Config, Paths
 from povwatch.core.errors import ConfigError
 from povwatch.core.units import parse_duration
@@ -65,6 +65,7 @@ def load_config(file: Path | None, *, grace: str | None = None, engine: str | No
     _check_text(config)
     _check_apart(config)
     _check_controls(config)
+    _check_pool(config, file)
     return config
 
 
@@ -139,4 +140,22 @@ def _check_controls(config: Config) -> None:
             f"{config.origin}: spec.controls asks for {', '.join(lacking)}, "
             f"and engine.controls has {', '.join(loaded)} only.",
             "Every new JSON would ask in vain: make the two go together.",
+        )
+
+
+def _check_pool(config: Config, file: Path | None) -> None:
+    """Refuse what only a machine on its own can have, or only a pool."""
+    if config.pool.kind == "local" and config.engine.workers == 0:
+        where = place(["engine", "workers"], file, config.origin)
+        raise ConfigError(
+            f"{where}: engine.workers: has to be 'auto' or 1 or more, not 0.",
+            'Only with workers on other machines, [pool] kind = "ray", this one needs none.',
+        )
+    if config.pool.kind == "ray" and config.engine.kind == "auto":
+        where = place(["pool", "kind"], file, config.origin)
+        kinds = ", ".join(kind for kind in ENGINE_KINDS if kind != "auto")
+        raise ConfigError(
+            f'{where}: pool.kind is "ray", and engine.kind is "auto", which '
+            "chooses by what this machine alone can run.",
+            f"Name the engine that all machines run: engine.kind has to be one of {kinds}.",
         )

@@ -176,8 +176,9 @@ class Engine(Section):
 
     kind: str = "auto"
     """auto, cosmos, diffusers or preview; or a user's own engine as `file.py:Class` or `module:Class`."""
-    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
-    """The number of workers; auto: one for each GPU with enough memory. At most one per GPU, if it needs one."""
+    workers: Literal["auto"] | Annotated[int, Field(ge=0, le=64)] = "auto"
+    """The number of workers on this machine; auto: one for each GPU with enough memory. At most one per GPU, if it
+    needs one. None at all only with a pool."""
     devices: Annotated[tuple[Any, ...], BeforeValidator(_devices)] = ()
     """The GPUs to use, in this order: indices or UUIDs, as in nvidia-smi -L; empty for all."""
     python: Path = Path("cosmos-transfer2.5/.venv/bin/python")
@@ -229,6 +230,39 @@ class Engine(Section):
             meant = suggestion(kind, ENGINE_KINDS)
             raise ValueError(f"{kind!r} is no engine: choose one of {', '.join(ENGINE_KINDS)}{meant and f';{meant}'}")
         return kind
+
+
+class Pool(Section):
+    """Workers on other machines, through Ray."""
+
+    kind: Literal["local", "ray"] = "local"
+    """local: this machine's workers alone; ray: those of a Ray cluster too."""
+    address: str = ""
+    """The cluster's head, as host:port; empty for the cluster that this machine belongs to."""
+    max: int = Field(8, ge=1, le=4096)
+    """The most workers that the cluster is asked for."""
+    idle: Seconds = 600.0
+    """Seconds after which a worker without a clip ends, so that the cluster can give its machine back."""
+    files: Literal["shared", "stream"] = "shared"
+    """shared: every node has outputs/ at the same path; stream: the clips are sent and the results fetched."""
+    gpus_per_worker: int = Field(1, ge=1, le=64)
+    """GPUs of a worker there, as Ray counts them; see Engine.gpus_per_worker."""
+    runtime: str = ""
+    """The interpreter of the engine's environment on the nodes; empty for the path of this machine's."""
+
+    @field_validator("address")
+    @classmethod
+    def _host_and_port(cls, address: str) -> str:
+        if address and not re.fullmatch(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):[1-9]\d{0,4}", address):
+            raise ValueError(f'{address!r} is no address: write the head\'s host and port, such as "gpu-01:6379"')
+        return address
+
+    @field_validator("runtime")
+    @classmethod
+    def _path_on_the_nodes(cls, runtime: str) -> str:
+        if runtime and not runtime.startswith("/"):
+            raise ValueError(f"{runtime!r} has to begin with a slash: each node looks for it at that path")
+        return runtime
 
 
 class Publish(Section):
@@ -351,6 +385,7 @@ class Config(BaseSettings):
     grace: Grace = Field(default_factory=Grace)
     spec: SpecDefaults = Field(default_factory=SpecDefaults)
     engine: Engine = Field(default_factory=Engine)
+    pool: Pool = Field(default_factory=Pool)
     publish: Publish = Field(default_factory=Publish)
     quality: Quality = Field(default_factory=Quality)
     page: Page = Field(default_factory=Page)

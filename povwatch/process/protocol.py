@@ -2,6 +2,9 @@
 
 A message is one line of JSON in ASCII, at most 1 MiB. It travels over a socket pair of its own, because a worker's
 standard output belongs to the libraries that print there.
+A worker on another machine speaks through `povwatch pool`, the bridge. For each of them the bridge has a connection
+to the daemon's socket (remote/address.py), on which the messages of a local worker follow after an Offer. One more
+connection, the control connection, is about the pool as a whole; it begins with BridgeHello.
 Each line has the message's `type` and `seq`, which counts the sender's lines from 1.
 A message about a job has the job's id and its attempt (`run_id`).
 A line that is not exactly one of the messages below is refused as a fault, since both ends are ours.
@@ -15,7 +18,7 @@ from math import isfinite
 from types import UnionType
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
-VERSION = 2
+VERSION = 3
 """Incremented whenever a message changes."""
 
 LINE_MAX = 1024 * 1024
@@ -216,6 +219,135 @@ class PromptsChecked:
     """Why they could not, as sentences; else empty."""
 
 
+# -- from the daemon to the bridge -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The bridge or the worker is not taken, and the connection is closed after this."""
+
+    type: ClassVar[str] = "refused"
+    why: str
+    """For people, as sentences."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the pool is asked for: sent on the control connection at first, and whenever it changes."""
+
+    type: ClassVar[str] = "wanted"
+    workers: int
+    """How many workers are to be asked of the cluster, those that exist included."""
+    engine: str
+    """See Launch.engine."""
+    config: dict[str, Any]
+    """The configuration that the engine is loaded with; see Load."""
+    rests: dict[str, float]
+    """Ids of nodes that get no worker for now, to the seconds that this lasts yet."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Send a remote worker a signal. SIGKILL ends it and its actor; then Ended follows, even if its node is silent."""
+
+    type: ClassVar[str] = "signal"
+    number: int
+
+
+# -- from the bridge ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BridgeHello:
+    """The bridge runs: the first message of the control connection. The answer is Wanted or Refused."""
+
+    type: ClassVar[str] = "bridge-hello"
+    povwatch: str
+    """Its version."""
+    pid: int
+    ray: str
+    """The version of Ray."""
+    address: str
+    """The cluster's, for people."""
+    protocol: int = VERSION
+
+
+@dataclass(frozen=True)
+class PoolReport:
+    """The state of the cluster: sent on the control connection at changes, and every 5 s as a sign of life."""
+
+    type: ClassVar[str] = "pool-report"
+    nodes: list[dict[str, Any]]
+    """The nodes, each with the fields of NODE."""
+    asked: int
+    """Actors that the cluster is asked for, those that run included."""
+    placed: int
+    """Actors that run."""
+    problems: list[str]
+    """Why there are no workers, or fewer than asked for; sentences for people."""
+
+    def __post_init__(self) -> None:
+        for node in self.nodes:
+            if node.keys() != NODE.keys() or any(type(node[name]) is not kind for name, kind in NODE.items()):
+                raise ProtocolError(f"pool-report.nodes has {str(node)[:80]}, not {', '.join(NODE)}.")
+
+
+NODE = {"id": str, "name": str, "gpus": int, "workers": int, "problem": str}
+"""A node in a PoolReport: how many GPUs and workers it has, and why it gets no worker, a sentence or empty."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A worker on another machine: the first message of its connection."""
+
+    type: ClassVar[str] = "offer"
+    worker: str
+    """Its name, which no other worker ever has."""
+    node: str
+    """Its node's id."""
+    node_name: str
+    """Its node's name, for people."""
+    gpus: list[str]
+    """Its GPUs' names, for people."""
+    pid: int
+    """The worker's process id on its node."""
+    engine: str
+    """See Launch.engine."""
+    config: dict[str, Any] | None
+    """The configuration that the engine was loaded with; None if the worker waits for Load."""
+    capabilities: dict[str, Any] | None
+    """What the engine said when it was loaded; None if the worker waits for Load."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Lines that a remote worker, or a library in it, printed."""
+
+    type: ClassVar[str] = "output"
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A remote worker is gone: the last message of its connection."""
+
+    type: ClassVar[str] = "ended"
+    reason: str
+    """One of ENDS."""
+    returncode: int | None
+    """The exit status of the worker's process, negative for a signal; None if nobody knows it."""
+    detail: str
+    """For people, a sentence or empty."""
+
+    def __post_init__(self) -> None:
+        if self.reason not in ENDS:
+            raise ProtocolError(f"ended.reason is {self.reason[:80]!r}, not one of {', '.join(ENDS)}.")
+
+
+ENDS = ("exited", "actor", "node", "network", "stopped", "files")
+"""Why a remote worker is gone: its process ended, its actor died, its node is gone, nothing is heard of it, the daemon
+asked for it, or its files could not be carried."""
+
 FromDaemon = Union[Load, Generate, Cancel, CheckPrompts, Shutdown]  # noqa: UP007 - get_args takes it apart below
 FromWorker = Union[  # noqa: UP007
     Hello,
@@ -231,7 +363,9 @@ FromWorker = Union[  # noqa: UP007
     Cancelled,
     PromptsChecked,
 ]
-Message = Union[FromDaemon, FromWorker]  # noqa: UP007
+ToBridge = Union[Refused, Wanted, Signal]  # noqa: UP007
+FromBridge = Union[BridgeHello, PoolReport, Offer, Output, Ended]  # noqa: UP007
+Message = Union[FromDaemon, FromWorker, ToBridge, FromBridge]  # noqa: UP007
 
 _BY_TYPE: dict[str, type[Message]] = {kind.type: kind for kind in get_args(Message)}
 _HINTS: dict[str, dict[str, Any]] = {
@@ -298,7 +432,12 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type, or what t
         return any(_fits(value, one) for one in get_args(hint))
     if hint is float:
         return type(value) is int or (type(value) is float and isfinite(value))
-    return type(value) is (get_origin(hint) or hint)  # a bool is no int here
+    if hint is Any:
+        return True
+    if type(value) is not (get_origin(hint) or hint):  # a bool is no int here
+        return False
+    within = list(value) if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
+    return all(_fits(one, get_args(hint)[-1]) for one in within)
 
 
 def _refuse(constant: str) -> None:

@@ -95,6 +95,7 @@ FLOORS = [
     ["publish"],
     ["attempt"],
     ["workers"],
+    ["remote"],
     ["hooks"],
     ["queue"],
     ["arrival", "grace", "run", "results"],

@@ -339,3 +339,49 @@ def test_wrong_gpus_hours_and_priorities(load, text, says):
     with pytest.raises(ConfigError) as error:
         load(text)
     assert says in str(error.value)
+
+
+RAY = '[pool]\nkind = "ray"\n'
+
+
+def test_pool_needs_a_named_engine(load):
+    """What auto would choose here says nothing about the other machines; --engine names one too."""
+    with pytest.raises(ConfigError, match=r'toml, line 2: pool\.kind is "ray", .*engine\.kind is "auto".*cosmos, diff'):
+        load(RAY)
+    assert load(RAY, engine="preview").pool.kind == "ray"
+    assert load('[engine]\nkind = "diffusers"\n' + RAY).pool.idle == 600
+
+
+def test_no_worker_here_only_with_a_pool(load):
+    none_here = '[engine]\nkind = "preview"\nworkers = 0\n'
+    with pytest.raises(ConfigError, match=r"toml, line 3: engine\.workers: .* not 0\. Only with workers on other"):
+        load(none_here)
+    assert load(none_here + RAY).engine.workers == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'address = "ray://head:10001"',
+            "pool.address: 'ray://head:10001' is no address: write the head's host and port, such as \"gpu-01:6379\".",
+        ),
+        ('address = "head"', "'head' is no address"),
+        ('address = "head:0"', "'head:0' is no address"),
+        ('runtime = "venv/bin/python"', "pool.runtime: 'venv/bin/python' has to begin with a slash"),
+        ('kind = "slurm"', "pool.kind: has to be 'local' or 'ray', not 'slurm'."),
+        ('files = "shard"', "did you mean 'shared'?"),
+        ("max = 0", "pool.max: has to be 1 or more, not 0."),
+        ("idle = 10", "10 is no duration"),
+    ],
+)
+def test_pool_faults_in_words(load, text, said):
+    with pytest.raises(ConfigError) as refusal:
+        load(f"[pool]\n{text}")
+    assert said in str(refusal.value)
+    assert "config.toml, line 2" in str(refusal.value)
+
+
+@pytest.mark.parametrize("address", ["gpu-01:6379", "10.0.0.7:6379", "[fd00::1]:6379", ""])
+def test_pool_addresses(load, address):
+    assert load(f'[pool]\naddress = "{address}"').pool.address == address

@@ -22,7 +22,7 @@ GOLDEN = [
         '{"type":"check-prompts","seq":1,"number":3,"texts":["hands","blur"]}',
     ),
     (protocol.Shutdown(), '{"type":"shutdown","seq":1}'),
-    (protocol.Hello(42, "3.10.12"), '{"type":"hello","seq":1,"pid":42,"python":"3.10.12","protocol":2}'),
+    (protocol.Hello(42, "3.10.12"), '{"type":"hello","seq":1,"pid":42,"python":"3.10.12","protocol":3}'),
     (protocol.LoadProgress("weights", 0.5), '{"type":"load-progress","seq":1,"stage":"weights","fraction":0.5}'),
     (protocol.LoadProgress("weights", None), '{"type":"load-progress","seq":1,"stage":"weights","fraction":null}'),
     (protocol.Loaded({"real": True}), '{"type":"loaded","seq":1,"capabilities":{"real":true}}'),
@@ -50,6 +50,45 @@ GOLDEN = [
         protocol.PromptsChecked(3, [[{"filter": "Blocklist"}]], "", ""),
         '{"type":"prompts-checked","seq":1,"number":3,"verdicts":[[{"filter":"Blocklist"}]],"kind":"","problem":""}',
     ),
+    (protocol.Refused("Another one is."), '{"type":"refused","seq":1,"why":"Another one is."}'),
+    (
+        protocol.Wanted(3, "m:E", {"steps": 35}, {"n1": 599.5}),
+        '{"type":"wanted","seq":1,"workers":3,"engine":"m:E","config":{"steps":35},"rests":{"n1":599.5}}',
+    ),
+    (protocol.Signal(9), '{"type":"signal","seq":1,"number":9}'),
+    (
+        protocol.BridgeHello("1.0", 42, "2.57.0", "head:6379"),
+        '{"type":"bridge-hello","seq":1,"povwatch":"1.0","pid":42,"ray":"2.57.0","address":"head:6379","protocol":3}',
+    ),
+    (
+        protocol.PoolReport(
+            [{"id": "n1", "name": "gpu-02", "gpus": 8, "workers": 1, "problem": ""}], 3, 1, ["No node has a GPU."]
+        ),
+        (
+            '{"type":"pool-report","seq":1,"nodes":[{"id":"n1","name":"gpu-02","gpus":8,"workers":1,"problem":""}],'
+            '"asked":3,"placed":1,"problems":["No node has a GPU."]}'
+        ),
+    ),
+    (
+        protocol.Offer("w1", "n1", "gpu-02", ["H200"], 42, "m:E", None, None),
+        (
+            '{"type":"offer","seq":1,"worker":"w1","node":"n1","node_name":"gpu-02","gpus":["H200"],"pid":42,'
+            '"engine":"m:E","config":null,"capabilities":null}'
+        ),
+    ),
+    (
+        protocol.Offer("w1", "n1", "gpu-02", [], 42, "m:E", {"steps": 35}, {"real": True}),
+        (
+            '{"type":"offer","seq":1,"worker":"w1","node":"n1","node_name":"gpu-02","gpus":[],"pid":42,'
+            '"engine":"m:E","config":{"steps":35},"capabilities":{"real":true}}'
+        ),
+    ),
+    (protocol.Output(["a", "b"]), '{"type":"output","seq":1,"lines":["a","b"]}'),
+    (
+        protocol.Ended("exited", -9, "killed"),
+        '{"type":"ended","seq":1,"reason":"exited","returncode":-9,"detail":"killed"}',
+    ),
+    (protocol.Ended("node", None, ""), '{"type":"ended","seq":1,"reason":"node","returncode":null,"detail":""}'),
 ]
 
 
@@ -99,6 +138,15 @@ def test_job_messages_name_the_attempt():
             b'{"type":"generate","seq":1,"job":{},"run_id":"","workdir":"","checkpoint_dir":""}',
             "generate.job.id is None",
         ),
+        (b'{"type":"ended","seq":1,"reason":"lost","returncode":null,"detail":""}', "ended.reason is 'lost'"),
+        (b'{"type":"ended","seq":1,"reason":"node","returncode":"9","detail":""}', "ended.returncode is '9'"),
+        (b'{"type":"output","seq":1,"lines":["a",1]}', "output.lines"),
+        (
+            b'{"type":"pool-report","seq":1,"nodes":[1],"asked":0,"placed":0,"problems":[]}',
+            "pool-report.nodes is '[1]'",
+        ),
+        (b'{"type":"pool-report","seq":1,"nodes":[{}],"asked":0,"placed":0,"problems":[]}', "pool-report.nodes has {}"),
+        (b'{"type":"wanted","seq":1,"workers":1,"engine":"","config":{},"rests":{"n1":"long"}}', "wanted.rests"),
         (b" " * (protocol.LINE_MAX + 1), "at most"),
     ],
 )
