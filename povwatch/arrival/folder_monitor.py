@@ -11,6 +11,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from povwatch.arrival.look_files import LookFiles
 from povwatch.core import layout
 from povwatch.core.errors import EnvironmentFault, SpecInvalid
 from povwatch.core.events import say
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from povwatch.arrival.known_root import KnownRoot
-    from povwatch.arrival.look_files import Found, LookFiles
+    from povwatch.arrival.look_files import Found
     from povwatch.arrival.stage import ArrivalStage
     from povwatch.arrival.watch import Watcher
-    from povwatch.config.settings import Arrival
+    from povwatch.config.settings import Config
     from povwatch.core.job import Job
     from povwatch.files.signature import Signature
     from povwatch.journal.reader import Known
@@ -62,17 +63,16 @@ class FolderMonitor(JobListener):
 
     def __init__(
         self,
-        config: Arrival,
+        config: Config,
         *,
         store: JobStore,
         root: KnownRoot,
+        folder: InputsFolder,
         arrival: ArrivalStage,
         error_files: ErrorFiles,
-        folder: InputsFolder,
         watcher: Watcher,
-        looks: LookFiles,
     ) -> None:
-        self._config = config
+        self._config = config.arrival
         self._store = store
         self._clock = store.clock
         self._arrival = arrival
@@ -81,9 +81,9 @@ class FolderMonitor(JobListener):
         self._late_edits: dict[int, bytes] = {}
         """Running jobs whose JSON was edited meanwhile, each with the JSON's signature: one log line an edit."""
         self._root = root
-        self._suffixes = config.suffixes
+        self._suffixes = config.arrival.suffixes
         self._watcher = watcher
-        self._looks = looks
+        self.looks = LookFiles(config, store=store, joining=arrival.joining, error_files=error_files)
         self._watch_pause = WATCH_PAUSE
         self._watch_again_at = 0.0
         self._shortage_said = False
@@ -141,7 +141,7 @@ class FolderMonitor(JobListener):
             self._watcher.hints.clear()
             return
         self._take_hints(now)
-        self._looks.take_in_arrived()
+        self.looks.take_in_arrived()
         self._tell_gone()
         if now >= self._rescan_at:
             self._rescan(now)
@@ -233,11 +233,11 @@ class FolderMonitor(JobListener):
             self._arrival.linked(path, seen)
         self._arrival.hold_back(listing.held_back, now)
         self._error_files.remove_stale(self._store.known, self._store.looks, listing)
-        looks = self._looks.found(listing)
-        self._looks.withdraw_lost(looks, listing)
+        looks = self.looks.found(listing)
+        self.looks.withdraw_lost(looks, listing)
         self._compare_specs(listing)
         self._compare_looks(looks)
-        self._looks.take_in(looks)
+        self.looks.take_in(looks)
         self._find_gone(listing)
         self._say_unreadable(listing)
         ended = self._clock.boot()
@@ -266,7 +266,7 @@ class FolderMonitor(JobListener):
             return
         coming = self._arrival.coming
         gone = [job for job in self._gone.values() if not job.source_stat or identity_of(job.source_stat) not in coming]
-        lonely = self._looks.lonely(listing, gone)
+        lonely = self.looks.lonely(listing, gone)
         for job in gone:
             del self._gone[job.id]
             if job.path not in listing.clips and not listing.is_blind(job.path):
@@ -297,7 +297,7 @@ class FolderMonitor(JobListener):
     def _compare_looks(self, found: Mapping[bytes, Found]) -> None:
         """The same for the further looks of the clips. `found` has their JSONs."""
         for path, of_clip in found.items():
-            looks = self._looks.known(path)
+            looks = self.looks.known(path)
             for look, (_, seen) in of_clip.items():
                 known = looks.get(look)
                 if known is not None and seen != known.spec_stat and (known.state.ended or known.state in CLAIMED):
@@ -322,7 +322,7 @@ class FolderMonitor(JobListener):
             if self._says_the_same(job):
                 self._store.touch(job, spec_stat=seen)
             else:
-                self._looks.again(job, seen)
+                self.looks.again(job, seen)
 
     def _say_late(self, job: Job) -> None:
         with suppress(EnvironmentFault):

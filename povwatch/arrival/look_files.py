@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from povwatch.arrival.joining import Joining
+    from povwatch.config.settings import Config
     from povwatch.core.job import Job
     from povwatch.files.scan import Listing
     from povwatch.files.signature import Signature
@@ -35,18 +36,10 @@ Found = dict[str, tuple[bytes, "Signature"]]
 class LookFiles:
     """The JSONs of the further looks of clips."""
 
-    def __init__(
-        self,
-        suffixes: frozenset[bytes],
-        most: int,
-        *,
-        store: JobStore,
-        joining: Joining,
-        error_files: ErrorFiles,
-    ) -> None:
-        """`suffixes` are those of clips; a clip may have at most `most` further looks."""
-        self._suffixes = suffixes
-        self._most = most
+    def __init__(self, config: Config, *, store: JobStore, joining: Joining, error_files: ErrorFiles) -> None:
+        self._suffixes = config.arrival.suffixes
+        self._most = config.spec.variants_max
+        """So many further looks a clip may have."""
         self._store = store
         self._joining = joining
         self._error_files = error_files
@@ -58,7 +51,7 @@ class LookFiles:
         self._found: Mapping[bytes, Found] = {}
         """The JSONs of the last scan."""
         self.over: dict[bytes, list[bytes]] = {}
-        """The JSONs that wait beside clips with `most` looks."""
+        """The JSONs that wait beside clips that have as many looks as they may."""
         self._limits_said: dict[bytes, int] = {}
         """How many JSONs there were when that was logged last, by clip: one line for each number."""
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from povwatch.arrival.folder_monitor import HINTS_MAX, FolderMonitor
+from povwatch.arrival.folder_monitor import FolderMonitor
 from povwatch.arrival.inspections import Inspections
 from povwatch.arrival.known_root import KnownRoot
-from povwatch.arrival.look_files import LookFiles
 from povwatch.arrival.stage import ArrivalStage
 from povwatch.attempt.failed import FailedAttempts
 from povwatch.core.background import Background
 from povwatch.core.blockers import Blockers
 from povwatch.core.errors import ConfigError
 from povwatch.core.hours import parse
-from povwatch.core.mailbox import Mailbox
 from povwatch.core.scope import ALL, Scope
 from povwatch.daemon.mishaps import Mishaps
 from povwatch.daemon.outside import Outside
@@ -32,8 +29,6 @@ from povwatch.hooks.runner import HookRunner
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
 from povwatch.metrics.exporter import Exporter
-from povwatch.notifications.process import SenderProcess, by_unit
-from povwatch.notifications.spool import Spool as NoticeSpool
 from povwatch.notifications.watch import Notifications
 from povwatch.ops.rebuild.outputs import refuse_lost_journal
 from povwatch.page.part import page_of
@@ -63,7 +58,10 @@ if TYPE_CHECKING:
 
 
 class App:
-    """Every object of one povwatch; the loop calls them."""
+    """Every object of one povwatch; the loop calls them.
+
+    Each `_build` method makes one side of it, of what the methods before it have made.
+    """
 
     def __init__(self, config: Config, scope: Scope = ALL, outside: Outside | None = None) -> None:
         """Build everything. The journal is locked; nothing is recovered or watched yet.
@@ -85,155 +83,14 @@ class App:
             _make_folder(folder, config.origin)
         self.journal = Journal.open(config.paths.state, fresh=lambda: refuse_lost_journal(config))
         self.store = JobStore(self.journal, self.clock, scope)
-        self.monitor = GpuMonitor(self.clock, self.waker.wake, outside.read_gpus)
-        gpus = self.monitor.first()
-        self.choice = choose(config, gpus, self.journal.real_engine())
-        self.abilities = Abilities.of(self.choice.kind, config.engine, gpus)
         self.mishaps = self.store.mishaps = Mishaps(self.store)
-        # For each worker: the copies of its next clip, and the finishing of its last one.
-        threads = max(4, 2 * self.choice.workers)
-        self.background = Background(self.waker.wake, threads=threads, broken=self.mishaps.work_failed)
-        self.inspections = Inspections(config.paths.inputs, self.waker.wake, self.mishaps.work_failed)
-        self.folder = InputsFolder(config.paths.inputs)
-        self.error_files = ErrorFiles(self.folder, self.journal, rescan=config.arrival.rescan)
-        self.publisher = Publisher(config.paths.outputs)
-        self.root = KnownRoot(self.journal, config.paths.inputs)
-        self.free_space = FreeSpace(config)
-        self.outputs_watch = OutputsWatch(self.publisher.staging)
-        self.schedule = Schedule(parse(config.engine.hours), self.journal, self.clock)
-        self.pool = WorkerPool(
-            config,
-            self.choice,
-            schedule=self.schedule,
-            clock=self.clock,
-            background=self.background,
-            monitor=self.monitor,
-            new_process=partial(outside.worker, clock=self.clock.boot, wake=self.waker.wake),
-        )
-        self.prompt_checks = PromptChecks(
-            config,
-            self.choice.kind,
-            pool=self.pool,
-            schedule=self.schedule,
-            clock=self.clock,
-            new_process=partial(outside.worker, clock=self.clock.boot, wake=self.waker.wake),
-        )
-        self.gpu_faults = GpuFaults(store=self.store, monitor=self.monitor, pool=self.pool, wake=self.waker.wake)
-        pauses = QueuePauses(self.clock, self.pool, self.outputs_watch)
-        self.blockers = Blockers(
-            faults=(self.root, self.outputs_watch, self.free_space),
-            schedule=self.schedule,
-            engine=(self.gpu_faults, self.pool, pauses),
-        )
-        self.failed_attempts = FailedAttempts(
-            config,
-            store=self.store,
-            error_files=self.error_files,
-            staging=self.publisher.staging,
-            pauses=pauses,
-        )
-        self.arrival = ArrivalStage(
-            config.arrival, store=self.store, root=self.root, inspections=self.inspections, error_files=self.error_files
-        )
-        self.looks = LookFiles(
-            config.arrival.suffixes,
-            config.spec.variants_max,
-            store=self.store,
-            joining=self.arrival.joining,
-            error_files=self.error_files,
-        )
-        hints = Mailbox[bytes | None](self.waker.wake, most=HINTS_MAX)
-        self.folder_monitor = FolderMonitor(
-            config.arrival,
-            store=self.store,
-            root=self.root,
-            arrival=self.arrival,
-            error_files=self.error_files,
-            folder=self.folder,
-            looks=self.looks,
-            watcher=outside.watcher(config.paths.inputs, hints, recursive=config.arrival.recursive),
-        )
-        named = NamedFiles(self.folder, self.inspections.packets, settle=config.arrival.settle)
-        prompts = PromptFilters(self.prompt_checks, self.abilities, self.clock)
-        self.grace = GraceStage(
-            config.grace,
-            store=self.store,
-            folder=self.folder,
-            error_files=self.error_files,
-            failed_attempts=self.failed_attempts,
-            files=SpecFiles(
-                config.spec,
-                self.store,
-                self.folder,
-                templates=self.templates,
-                abilities=self.abilities,
-                named=named,
-                prompts=prompts,
-            ),
-            named=named,
-            prompts=prompts,
-        )
-        self.hooks = HookRunner(
-            config,
-            store=self.store,
-            specs=self.grace,
-            staging=self.publisher.staging,
-            blockers=self.blockers,
-            failed_attempts=self.failed_attempts,
-            wake=self.waker.wake,
-        )
-        queue = JobQueue(self.store, hooks=self.hooks, blockers=self.blockers)
-        self.preparing = Preparing(
-            config,
-            store=self.store,
-            queue=queue,
-            specs=self.grace,
-            staging=self.publisher.staging,
-            background=self.background,
-            annotator=outside.annotator(config) if self.choice.kind in annotation.ENGINES else None,
-        )
-        self.run = RunStage(
-            store=self.store,
-            queue=queue,
-            pauses=pauses,
-            claims=Claims(
-                config,
-                store=self.store,
-                specs=self.grace,
-                publisher=self.publisher,
-                free_space=self.free_space,
-                failed_attempts=self.failed_attempts,
-                preparing=self.preparing,
-                engine_kind=self.choice.kind,
-            ),
-            preparing=self.preparing,
-            pool=self.pool,
-            staging=self.publisher.staging,
-            failed_attempts=self.failed_attempts,
-        )
-        self.results = ResultsStage(
-            config,
-            store=self.store,
-            publisher=self.publisher,
-            background=self.background,
-            failed_attempts=self.failed_attempts,
-            archive=SourceArchive(config, self.folder),
-            free_space=self.free_space,
-            outputs_watch=self.outputs_watch,
-            hooks=self.hooks,
-        )
-        notices = NoticeSpool(config.paths.state)
-        self.notifications = Notifications(
-            config,
-            store=self.store,
-            blockers=self.blockers,
-            arrivals=self.arrival,
-            workers=self.pool,
-            spool=notices,
-            sender=SenderProcess(config, self.clock, notices) if config.notify and not by_unit() else None,
-        )
-        self.metrics = Exporter(config, store=self.store, blockers=self.blockers, pool=self.pool, wake=self.waker.wake)
-        self.page = page_of(config, store=self.store, outputs_watch=self.outputs_watch, wake=self.waker.wake)
+        self.spool = Spool(config.paths.state)
+        self._build_engine(outside)
+        self._build_folders(outside)
+        self._build_queue()
+        self._build_grace()
+        self._build_attempts(outside)
+        self._build_observers()
         self.parts: dict[str, JobListener] = {
             "folder monitor": self.folder_monitor,
             "arrival": self.arrival,
@@ -245,9 +102,167 @@ class App:
             "metrics": self.metrics,
             **({"page": self.page} if self.page else {}),
         }
-        """What takes turns, in that order, by the name that people read: the stages, and those that own no state."""
+        """What takes turns, in the order of a clip's way, by the name that people read; those that only observe last.
+
+        A change that one part makes is seen by those behind it in the same turn.
+        """
         self.store.listeners = tuple(self.parts.values())
-        self.spool = Spool(config.paths.state)
+
+    def _build_engine(self, outside: Outside) -> None:
+        """The engine: which one it is, its GPUs, the workers that run it, and the threads that wait for their work."""
+        config, clock, wake = self.config, self.clock, self.waker.wake
+        self.monitor = GpuMonitor(clock, wake, outside.read_gpus)
+        gpus = self.monitor.first()
+        self.choice = choose(config, gpus, self.journal.real_engine())
+        self.abilities = Abilities.of(self.choice.kind, config.engine, gpus)
+        # For each worker: the copies of its next clip, and the finishing of its last one.
+        threads = max(4, 2 * self.choice.workers)
+        self.background = Background(wake, threads=threads, broken=self.mishaps.work_failed)
+        self.schedule = Schedule(parse(config.engine.hours), self.journal, clock)
+        self.pool = WorkerPool(
+            config,
+            self.choice,
+            schedule=self.schedule,
+            clock=clock,
+            background=self.background,
+            monitor=self.monitor,
+            new_process=outside.new_worker,
+        )
+        self.prompt_checks = PromptChecks(
+            config,
+            self.choice.kind,
+            pool=self.pool,
+            schedule=self.schedule,
+            clock=clock,
+            new_process=outside.new_worker,
+        )
+        self.gpu_faults = GpuFaults(store=self.store, monitor=self.monitor, pool=self.pool, wake=wake)
+
+    def _build_folders(self, outside: Outside) -> None:
+        """The two folders: inputs/ with the arrival of clips, and outputs/."""
+        config, store = self.config, self.store
+        self.root = KnownRoot(self.journal, config.paths.inputs)
+        self.folder = InputsFolder(config.paths.inputs)
+        self.error_files = ErrorFiles(self.folder, self.journal, rescan=config.arrival.rescan)
+        self.inspections = Inspections(config.paths.inputs, self.waker.wake, self.mishaps.work_failed)
+        self.arrival = ArrivalStage(
+            config.arrival, store=store, root=self.root, inspections=self.inspections, error_files=self.error_files
+        )
+        self.folder_monitor = FolderMonitor(
+            config,
+            store=store,
+            root=self.root,
+            folder=self.folder,
+            arrival=self.arrival,
+            error_files=self.error_files,
+            watcher=outside.new_watcher(config),
+        )
+        self.publisher = Publisher(config.paths.outputs)
+        self.outputs_watch = OutputsWatch(self.publisher.staging)
+        self.free_space = FreeSpace(config)
+
+    def _build_queue(self) -> None:
+        """What keeps jobs from starting, and what follows from a failed attempt: the engine and the folders meet."""
+        self.pauses = QueuePauses(self.clock, self.pool, self.outputs_watch)
+        self.blockers = Blockers(
+            faults=(self.root, self.outputs_watch, self.free_space),
+            schedule=self.schedule,
+            engine=(self.gpu_faults, self.pool, self.pauses),
+        )
+        self.failed_attempts = FailedAttempts(
+            self.config,
+            store=self.store,
+            error_files=self.error_files,
+            staging=self.publisher.staging,
+            pauses=self.pauses,
+        )
+
+    def _build_grace(self) -> None:
+        """What has a clip before it is claimed: the grace stage with the files beside it, and the hooks."""
+        config, store = self.config, self.store
+        named = NamedFiles(self.folder, self.inspections.packets, settle=config.arrival.settle)
+        prompts = PromptFilters(self.prompt_checks, self.abilities, self.clock)
+        self.grace = GraceStage(
+            config.grace,
+            store=store,
+            folder=self.folder,
+            error_files=self.error_files,
+            failed_attempts=self.failed_attempts,
+            files=SpecFiles(
+                config.spec,
+                store,
+                self.folder,
+                templates=self.templates,
+                abilities=self.abilities,
+                named=named,
+                prompts=prompts,
+            ),
+            named=named,
+            prompts=prompts,
+        )
+        self.hooks = HookRunner(
+            config,
+            store=store,
+            specs=self.grace,
+            staging=self.publisher.staging,
+            blockers=self.blockers,
+            failed_attempts=self.failed_attempts,
+            wake=self.waker.wake,
+        )
+
+    def _build_attempts(self, outside: Outside) -> None:
+        """The stages that have a job from its claim to its end."""
+        config, store, staging = self.config, self.store, self.publisher.staging
+        queue = JobQueue(store, hooks=self.hooks, blockers=self.blockers)
+        self.preparing = Preparing(
+            config,
+            store=store,
+            queue=queue,
+            specs=self.grace,
+            staging=staging,
+            background=self.background,
+            annotator=outside.annotator(config) if self.choice.kind in annotation.ENGINES else None,
+        )
+        claims = Claims(
+            config,
+            store=store,
+            specs=self.grace,
+            publisher=self.publisher,
+            free_space=self.free_space,
+            failed_attempts=self.failed_attempts,
+            preparing=self.preparing,
+            engine_kind=self.choice.kind,
+        )
+        self.run = RunStage(
+            store=store,
+            queue=queue,
+            pauses=self.pauses,
+            claims=claims,
+            preparing=self.preparing,
+            pool=self.pool,
+            staging=staging,
+            failed_attempts=self.failed_attempts,
+        )
+        self.results = ResultsStage(
+            config,
+            store=store,
+            publisher=self.publisher,
+            background=self.background,
+            failed_attempts=self.failed_attempts,
+            archive=SourceArchive(config, self.folder),
+            free_space=self.free_space,
+            outputs_watch=self.outputs_watch,
+            hooks=self.hooks,
+        )
+
+    def _build_observers(self) -> None:
+        """What only observes: it moves no clip and delays none."""
+        config, store = self.config, self.store
+        self.notifications = Notifications(
+            config, store=store, blockers=self.blockers, arrivals=self.arrival, workers=self.pool
+        )
+        self.metrics = Exporter(config, store=store, blockers=self.blockers, pool=self.pool, wake=self.waker.wake)
+        self.page = page_of(config, store=store, outputs_watch=self.outputs_watch, wake=self.waker.wake)
 
 
 def _make_folder(folder: Path, origin: str) -> None:

@@ -108,7 +108,7 @@ def outcome(app: App, *, stopped: bool) -> Outcome:
 
 def limited(app: App) -> str | None:
     """Which looks wait since their clips have as many as they may."""
-    specs = [spec for _, of_clip in sorted(app.looks.over.items()) for spec in of_clip]
+    specs = [spec for _, of_clip in sorted(app.folder_monitor.looks.over.items()) for spec in of_clip]
     if not specs:
         return None
     are = "1 look is" if len(specs) == 1 else f"{len(specs)} looks are"

@@ -13,6 +13,8 @@ from povwatch.core.layout import shown
 from povwatch.core.sentences import joined
 from povwatch.core.stage import JobListener
 from povwatch.notifications.notice import TEXT_MAX, Notice
+from povwatch.notifications.process import SenderProcess, by_unit
+from povwatch.notifications.spool import Spool
 from povwatch.workers.events import STALLED
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from povwatch.config.settings import Config
     from povwatch.core.blockers import Blocker, Blockers
     from povwatch.journal.store import JobStore
-    from povwatch.notifications.process import SenderProcess
-    from povwatch.notifications.spool import Spool
 
     class Arrivals(Protocol):
         """The arrival stage, as far as it is asked here."""
@@ -73,22 +73,17 @@ class Notifications(JobListener):
         blockers: Blockers,
         arrivals: Arrivals,
         workers: Workers,
-        spool: Spool,
-        sender: SenderProcess | None,
     ) -> None:
-        """Watch for notices.
-
-        Args:
-            sender: the child that sends them; None if a unit of its own does, or if nobody is to be told.
-        """
         self._on = {kind for one in config.notify for kind in one.on}
         self._outputs = config.paths.outputs
         self._store = store
         self._blockers = blockers
         self._arrivals = arrivals
         self._workers = workers
-        self._spool = spool
-        self._sender = sender
+        self._spool = Spool(config.paths.state)
+        by_child = config.notify and not by_unit()
+        self._sender = SenderProcess(config, store.clock, self._spool) if by_child else None
+        """The child that sends them; None if a unit of its own does, or if nobody is to be told."""
         self._next = 0.0
         self._ended = Counter[str]()
         """Attempts' ends since the queue was last empty, by state."""
