@@ -1,7 +1,7 @@
 """The whole daemon, `--once`, on clips of several lengths: seconds a stage, memory, and how long the GPU is idle.
 
     python benchmarks/bench_daemon.py MODEL FOLDER [--frames 93,200,30] [--steps 35] [--size 1280x704]
-        [--exact rounding|pipeline] [--compiled CACHE] [--beside FIGURES] [--within SECONDS] [--tiny]
+        [--exact rounding|pipeline] [--compiled CACHE] [--beside FIGURES] [--within SECONDS] [--gpu 0] [--tiny]
 
 MODEL is a folder, such as build_random_2b.py writes. FOLDER gets pov/ (inputs and outputs), daemon.log, figures.json
 and figures.md. benchmarks/h200.sh does all of it.
@@ -12,6 +12,7 @@ engine had a step of its own. With --beside, figures.json of that run, `times_di
 took for a clip of the same frames and steps, all seconds of the clip.
 CACHE is a compiler's cache that an earlier run has left, such as FOLDER/pov/.povwatch/compiled or that of
 low_memory.py: with it, the load is that of a restart.
+--gpu is the index of the GPU that the daemon uses and that is watched, as NVML counts.
 After --within seconds the daemon is stopped, and the figures are those of the clips that are done.
 """
 
@@ -66,7 +67,7 @@ def main(asked: argparse.Namespace) -> int:
         told = TINY | {"exact": asked.exact}
         environment |= {"TINY_MODEL": str(Path(asked.model).resolve()), "TINY_CONFIG": json.dumps(told)}
     began = time.monotonic()
-    with (folder / "daemon.log").open("wb") as log, Sampler() as gpu:
+    with (folder / "daemon.log").open("wb") as log, Sampler(asked.gpu) as gpu:
         command = [sys.executable, "-m", "povwatch", "--config", pov / "config.toml", "run", "--once", "--verbose"]
         daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         stopped = not ended(daemon, asked.within)
@@ -111,6 +112,7 @@ def prepare(pov: Path, asked: argparse.Namespace) -> list[str]:
     (pov / "config.toml").write_text(
         f"[arrival]\nsettle = '1s'\n[grace]\nperiod = '0s'\n"
         f"[engine]\nkind = {json.dumps(kind)}\nmodel = {json.dumps(model)}\nguardrails = false\nworkers = 1\n"
+        f"devices = [{asked.gpu}]\n"
         f"exact = {json.dumps(asked.exact)}\n"
     )
     clips = []
@@ -308,5 +310,6 @@ if __name__ == "__main__":
     parser.add_argument("--compiled", metavar="CACHE", help="a compiler's cache to begin with")
     parser.add_argument("--beside", metavar="FIGURES", type=Path, help="figures.json of a run with --exact pipeline")
     parser.add_argument("--within", metavar="SECONDS", type=float)
+    parser.add_argument("--gpu", type=int, default=0, help="its index, as NVML counts")
     parser.add_argument("--tiny", action="store_true", help="MODEL is the tests' tiny one; on the CPU")
     sys.exit(main(parser.parse_args()))

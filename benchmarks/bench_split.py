@@ -1,10 +1,13 @@
 """A clip on several GPUs together, through the whole daemon, and another one of whose ranks one is killed.
 
-    python benchmarks/bench_split.py MODEL FOLDER [--gpus 2] [--frames 93] [--long 120] [--steps 5] [--size 1280x704]
+    python benchmarks/bench_split.py MODEL FOLDER [--gpus 2] [--frames 93] [--steps 5] [--size 1280x704]
+        [--long 120] [--killed-steps 2] [--speeds fast,fastest] [--after FILE]
 
-MODEL is a folder, such as build_random_2b.py writes. FOLDER gets pov/ (inputs, outputs), daemon.log and figures.json.
+MODEL is a folder, such as build_random_2b.py writes. FOLDER gets pov/ (inputs, outputs, daemon.log) and figures.json.
 The first clip, of `--frames`, is measured. Of the second, of `--long` frames and two chunks, the last rank is killed
-when the first chunk is kept. benchmarks/split.sh does all of it.
+when the first chunk is kept. Then a clip like the first one is measured at each of `--speeds`, after one of two steps
+for which the speed's step is compiled. With `--after` the clips come once that file is there; the model is loaded
+meanwhile. benchmarks/split.sh does all of it.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 POLL = 0.1
 """Seconds between two looks."""
 
+FEW = 2
+"""Steps of a clip that is there so that a speed's step is compiled."""
+
 
 def main(asked: argparse.Namespace) -> int:
     """Run it, and write the figures down as they come; the exit status."""
@@ -42,9 +48,10 @@ def main(asked: argparse.Namespace) -> int:
     (pov / "config.toml").write_text(configuration(asked))
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     if asked.tiny:
-        told = TINY | {"gpus_per_worker": asked.gpus, "meeting": str(pov / "ranks")}
-        environment |= {"TINY_MODEL": str(Path(asked.model).resolve()), "TINY_CONFIG": json.dumps(told)}
-    figures: dict[str, Any] = {key: getattr(asked, key) for key in ("gpus", "frames", "long", "steps", "size")}
+        tiny = TINY | {"gpus_per_worker": asked.gpus, "meeting": str(pov / "ranks")}
+        environment |= {"TINY_MODEL": str(Path(asked.model).resolve()), "TINY_CONFIG": json.dumps(tiny)}
+    told = ("gpus", "frames", "steps", "size", "long", "killed_steps")
+    figures: dict[str, Any] = {key: getattr(asked, key) for key in told}
     with ExitStack() as stack:
         log = stack.enter_context((pov / "daemon.log").open("wb"))
         samplers = [] if asked.tiny else [stack.enter_context(Sampler(index)) for index in range(asked.gpus)]
@@ -56,11 +63,13 @@ def main(asked: argparse.Namespace) -> int:
         leader = bench.of("worker-started")[-1]["pid"]
         figures["nccl"] = [nccl(pid) for pid in (leader, *children(leader))]
         figures["attention"] = (bench.of("engine-computes") or [{}])[0].get("attention")
-        ask_for(pov, "first", asked.frames, asked)
+        if asked.after:
+            bench.until(Path(asked.after).exists, asked.after)
+        ask_for(pov, "first", asked.frames, asked.steps, asked)
         done = bench.wait("done", 1)
         figures["clip"] = clip_figures(pov, "first", samplers, done)
         write(folder, figures)
-        ask_for(pov, "killed", asked.long, asked)
+        ask_for(pov, "killed", asked.long, asked.killed_steps, asked)
         bench.until(lambda: any((pov / "outputs").rglob("chunk-00000.safetensors")), "the second chunk")
         began = time.monotonic()
         os.kill(children(leader)[-1], signal.SIGKILL)
@@ -71,6 +80,13 @@ def main(asked: argparse.Namespace) -> int:
         done = bench.wait("done", 2)
         figures["killed"] |= clip_figures(pov, "killed", samplers, done)
         write(folder, figures)
+        for speed in asked.speeds.split(",") if asked.speeds else ():
+            for name, steps in ((f"{speed}-compiled", FEW), (speed, asked.steps)):
+                ended = len(bench.of("done"))
+                ask_for(pov, name, asked.frames, steps, asked, povwatch={"speed": speed})
+                done = bench.wait("done", ended + 1)
+            figures.setdefault("speeds", {})[speed] = clip_figures(pov, speed, samplers, done)
+            write(folder, figures)
         daemon.send_signal(signal.SIGTERM)
         daemon.wait(30)
     print(json.dumps(figures, indent=2))
@@ -102,11 +118,11 @@ class Bench:
             time.sleep(POLL)
 
 
-def ask_for(pov: Path, name: str, frames: int, asked: argparse.Namespace) -> None:
-    """Drop a clip with its JSON."""
+def ask_for(pov: Path, name: str, frames: int, steps: int, asked: argparse.Namespace, **more: Any) -> None:  # noqa: ANN401 - JSON
+    """Drop a clip with its JSON, which has `more` fields too."""
     width, height = map(int, asked.size.split("x"))
     spec = {"name": name, "video_path": f"{name}.mp4", "prompt": "Hands fold a towel.", "negative_prompt": NEGATIVE}
-    spec |= {"seed": 0, "guidance": 3, "num_steps": asked.steps, "edge": {"control_weight": 1.0}}
+    spec |= {"seed": 0, "guidance": 3, "num_steps": steps, "edge": {"control_weight": 1.0}} | more
     (pov / "inputs" / f"{name}.json").write_text(json.dumps(spec))
     made = make_clip(pov / f"{name}.mp4", frames=frames, size=(width, height), fps=FPS)
     made.rename(pov / "inputs" / f"{name}.mp4")
@@ -162,9 +178,12 @@ if __name__ == "__main__":
     parser.add_argument("folder")
     parser.add_argument("--gpus", type=int, default=2)
     parser.add_argument("--frames", type=int, default=93)
-    parser.add_argument("--long", type=int, default=120)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--size", default="1280x704")
+    parser.add_argument("--long", type=int, default=120)
+    parser.add_argument("--killed-steps", type=int, default=2, help="steps of the clip whose rank is killed")
+    parser.add_argument("--speeds", default="", help="measure a clip at these speeds too")
+    parser.add_argument("--after", default="", help="begin with the clips once this file is there")
     parser.add_argument("--patience", type=float, default=300.0, help="seconds for a load, and for a clip")
     parser.add_argument("--tiny", action="store_true", help="MODEL is the tests' tiny one; on the CPU")
     sys.exit(main(parser.parse_args()))
