@@ -61,8 +61,8 @@ SCORE_FIRST, SCORE_FRAME, DECODE_FRAME = 60.0, 0.5, 0.05
 """Seconds that scoring may take: for its start, for each frame that is compared, and for each that is decoded."""
 
 
-class Wanted(NamedTuple):
-    """What is wanted of a result beside its check."""
+class ScoringOptions(NamedTuple):
+    """What is made of a result beside its check."""
 
     scores: bool = False
     sheet: bool = False
@@ -450,7 +450,9 @@ class Attempt:
                 self.controls[key] = found.to_json()
         return checked
 
-    def score(self, wanted: Wanted, frames: int, report: Callable[[float], None], cancelled: threading.Event) -> None:
+    def score(
+        self, options: ScoringOptions, frames: int, report: Callable[[float], None], cancelled: threading.Event
+    ) -> None:
         """Score the finished result, and make its contact sheet. A failure is kept as words, and costs nothing else.
 
         Args:
@@ -461,9 +463,9 @@ class Attempt:
             MediaStopped: `cancelled` was set.
         """
         self.scored = {}
-        if not wanted.scores and not wanted.sheet:
+        if not options.scores and not options.sheet:
             return
-        about = self._scoring(wanted, frames)
+        about = self._scoring(options, frames)
         seconds = SCORE_FIRST + SCORE_FRAME * min(frames, COMPARED) + DECODE_FRAME * frames
         try:
             with self._timed("score"):
@@ -471,10 +473,10 @@ class Attempt:
         except MediaStopped:
             raise
         except PovwatchError as error:
-            if wanted.judged and isinstance(error, EnvironmentFault):
+            if options.judged and isinstance(error, EnvironmentFault):
                 raise
             word = Missing.OUT_OF_TIME if isinstance(error, MediaTooSlow) else Missing.FAILED
-            names = [name for name in SCORES if not name.endswith(KEPT) and name not in HANDS] if wanted.scores else []
+            names = [name for name in SCORES if not name.endswith(KEPT) and name not in HANDS] if options.scores else []
             self.scored = Scored(missing=dict.fromkeys(names, str(word)), problem=str(error)).to_json()
 
     def sync_finished(self) -> None:
@@ -486,7 +488,7 @@ class Attempt:
         with private.opened(self.folder) as private_fd:
             self._sync(private_fd, *(file.name for file in self.files))
 
-    def _scoring(self, wanted: Wanted, frames: int) -> Scoring:
+    def _scoring(self, options: ScoringOptions, frames: int) -> Scoring:
         """What is scored against what."""
         ready, spec = Prepared.from_json(self.prepared), self.frozen.upstream()
         edge: dict[str, Any] = spec.get("edge") or {}
@@ -498,13 +500,13 @@ class Attempt:
             panels=self._expected().panels,
             clip=self._relative(ready.path),
             pad=ready.pad,
-            measured=wanted.scores,
+            measured=options.scores,
             edge_preset=(edge.get(PRESETS["edge"]) or EDGE_PRESET) if computed else None,
             edge_control=self._relative(given) if given else None,
             edge_mask=self._relative(mask) if mask else None,
             kept=MASK if self.kept else None,
-            hands_model=wanted.hands_model,
-            sheet=SHEET if wanted.sheet else None,
+            hands_model=options.hands_model,
+            sheet=SHEET if options.sheet else None,
         )
 
     def _check_artifact_alone(self, error: PovwatchError, expected: Expectation, cancelled: threading.Event) -> None:

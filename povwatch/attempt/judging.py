@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 def plan_for(quality: Quality, attempt: Attempt) -> Plan:
     """How the result of an attempt is judged. A preview is not."""
-    return planned(quality, attempt.frozen.povwatch) if attempt.capabilities.get("real") else Plan()
+    return real_plan(quality, attempt.frozen.povwatch) if attempt.capabilities.get("real") else Plan()
 
 
-def planned(quality: Quality, own: Own) -> Plan:
+def real_plan(quality: Quality, own: Own) -> Plan:
     """How a real engine's results are judged."""
     rules = quality.rules
     if own.best_of is not None:

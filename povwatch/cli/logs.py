@@ -35,8 +35,8 @@ PART = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Whose lines are wanted."""
+class LineFilter:
+    """Whose lines are shown."""
 
     clip: str
     """The clip's path, as it is shown; empty for all lines."""
@@ -69,10 +69,10 @@ def logs(
 ) -> None:
     """Show the log, of everything or of one clip."""
     with shared(context).reader() as reader:
-        wanted = _wanted(reader, clip)
+        chosen = _filter_of(reader, clip)
         place = reader.fact("log") or {}
     if place.get("to") == "journal":
-        _from_journal(str(place["unit"]), wanted, follow=follow)
+        _from_journal(str(place["unit"]), chosen, follow=follow)
     if place.get("to") != "file":
         shows = command("show", clip=clip) if clip else command("jobs")
         raise PovwatchError(
@@ -80,24 +80,24 @@ def logs(
             f"Have it go to a file: {command('run')} 2>>povwatch.log. What the journal knows: {shows}",
         )
     try:
-        for line in _texts(_lines(Path(str(place["path"])), follow=follow), wanted):
+        for line in _texts(_lines(Path(str(place["path"])), follow=follow), chosen):
             typer.echo(line)
     except KeyboardInterrupt:  # the end of --follow
         raise typer.Exit(0) from None
 
 
-def _wanted(reader: JournalReader, clip: str) -> Wanted:
+def _filter_of(reader: JournalReader, clip: str) -> LineFilter:
     """Find the clip.
 
     Raises:
         PovwatchError: there is no such clip or look, or several clips have the name.
     """
     if not clip:
-        return Wanted("", None)
+        return LineFilter("", None)
     own, others = reader.known_and_looks()
     paths, look = meant(own.keys(), clip)
     if not paths and (number := number_of(clip)) is not None and (job := reader.job(number)) is not None:
-        return Wanted(shown(job.path), job.look)
+        return LineFilter(shown(job.path), job.look)
     if len(paths) > 1:
         raise PovwatchError(f"{clip} is the name of {len(paths)} clips.", f"Give a path, such as {shown(paths[0])}")
     if not paths:
@@ -105,10 +105,10 @@ def _wanted(reader: JournalReader, clip: str) -> Wanted:
     looks = others.get(paths[0], {})
     if look and look not in looks:
         raise PovwatchError(no_such_look(paths[0], look, list(looks)))
-    return Wanted(shown(paths[0]), look)
+    return LineFilter(shown(paths[0]), look)
 
 
-def _from_journal(unit: str, wanted: Wanted, *, follow: bool) -> NoReturn:
+def _from_journal(unit: str, chosen: LineFilter, *, follow: bool) -> NoReturn:
     """Become journalctl, which knows who may read what, and how to page.
 
     Raises:
@@ -118,10 +118,10 @@ def _from_journal(unit: str, wanted: Wanted, *, follow: bool) -> NoReturn:
     if program is None:
         raise PovwatchError("The log is in systemd's journal, and there is no journalctl here.", "Install systemd.")
     more = ["--follow", "--lines=all"] if follow else []
-    os.execv(program, ["journalctl", f"--unit={unit}", "--output=short-iso", *more, *wanted.matches])  # noqa: S606 - no shell is meant
+    os.execv(program, ["journalctl", f"--unit={unit}", "--output=short-iso", *more, *chosen.matches])  # noqa: S606 - no shell is meant
 
 
-def _texts(lines: Iterator[bytes], wanted: Wanted) -> Iterator[str]:
+def _texts(lines: Iterator[bytes], chosen: LineFilter) -> Iterator[str]:
     """The lines for people. What is no log line of ours, such as a traceback, belongs to no clip."""
     for line in lines:
         try:
@@ -129,10 +129,10 @@ def _texts(lines: Iterator[bytes], wanted: Wanted) -> Iterator[str]:
             at = local(datetime.fromisoformat(found["timestamp"]).timestamp())
             text = f"{at:%Y-%m-%d %H:%M:%S} {one_line(str(found['message']))}"
         except (ValueError, KeyError, TypeError, RecursionError):
-            if not wanted.clip:
+            if not chosen.clip:
                 yield one_line(line.decode("utf-8", "surrogateescape"))
             continue
-        if wanted.fits(found):
+        if chosen.fits(found):
             yield text
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from povwatch.config.settings import Config
-    from povwatch.notifications.sender import Said, Target
+    from povwatch.notifications.sender import LogLine, Target
 
 
 @verbs.command()
@@ -87,8 +87,8 @@ def _send(spool: Spool, found: Sequence[Target]) -> None:
         ) from error
 
 
-def _report(said: Said) -> None:
-    say(said.event, **said.fields)
+def _report(line: LogLine) -> None:
+    say(line.event, **line.fields)
 
 
 class _Stopped:

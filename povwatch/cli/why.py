@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from povwatch.arrival.writers import Writers, writer_open
-from povwatch.attempt.judging import planned
+from povwatch.attempt.judging import real_plan
 from povwatch.cli.app import Clip, console, job_of, plain, shared, verbs
 from povwatch.cli.status import UNDER_WAY, describe_grace, forecast
 from povwatch.container import examine
@@ -172,7 +172,7 @@ def _seeds(config: Config, job: Job) -> Iterator[Gate]:
     if not over:
         return
     try:
-        plan = planned(config.quality, Own.model_validate(members(job.spec_json).get("povwatch") or {}))
+        plan = real_plan(config.quality, Own.model_validate(members(job.spec_json).get("povwatch") or {}))
     except ValueError:  # another version's
         return
     said = (f"seed {one.seed}: {verdict(plan, one)}" for one in over)

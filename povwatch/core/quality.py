@@ -45,9 +45,14 @@ class Rule:
         return number >= self.bound if self.at_least else number <= self.bound
 
     @property
+    def limit(self) -> str:
+        """What passes, for people: `at least 0.6`."""
+        return f"{'at least' if self.at_least else 'at most'} {self.bound:g}"
+
+    @property
     def words(self) -> str:
         """The rule for people: `edge_f1 at least 0.6`."""
-        return f"{self.score} {'at least' if self.at_least else 'at most'} {self.bound:g}"
+        return f"{self.score} {self.limit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ class Tries:
     passed: bool | None = None
     """Whether the published one passes; None if none is published, or nothing is judged by rules."""
     verdict: str = ""
-    """What is said of the published one."""
+    """How the published one was judged, for people."""
 
     def to_json(self) -> str:
         """For the journal."""
@@ -130,7 +135,7 @@ class Tries:
         return replace(self, over=(*(one for one in self.over if one.run_id != new.run_id), new))
 
     def published(self, plan: Plan, run_id: str | None) -> Tries:
-        """The figures alone, once a try is published, with what is said of that one."""
+        """The figures alone, once a try is published, with how that one was judged."""
         over = tuple(replace(one, attempt={}) for one in self.over)
         chosen = next((one for one in over if one.run_id == run_id), None)
         if chosen is None:
@@ -181,17 +186,13 @@ def seed_of(first: int, number: int) -> int:
 
 
 def verdict(plan: Plan, one: Try) -> str:
-    """What is said of a try: `edge_f1 0.412 (at least 0.6)`, or the score that chooses."""
+    """How a try was judged, for people: `edge_f1 0.412 is not at least 0.6`, or `passes, edge_f1 0.713`."""
     wrong = failed(plan, one.scores)
     if wrong:
-        return ", ".join(f"{rule.score} {one.scores[rule.score]:.3f} is not {_bound(rule)}" for rule in wrong)
+        return ", ".join(f"{rule.score} {one.scores[rule.score]:.3f} is not {rule.limit}" for rule in wrong)
     number = one.scores.get(plan.chosen_by)
     said = f"has no {plan.chosen_by}" if number is None else f"{plan.chosen_by} {number:.3f}"
     return f"passes, {said}" if passed(plan, one.scores) else said
-
-
-def _bound(rule: Rule) -> str:
-    return f"{'at least' if rule.at_least else 'at most'} {rule.bound:g}"
 
 
 def described(plan: Plan, tries: Tries, published: str) -> dict[str, Any]:

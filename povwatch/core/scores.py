@@ -1,6 +1,6 @@
 """The scores of a result: their names, their directions, and the words in place of a number. Pure, standard library.
 
-media/scores.py measures them. docs/scores.md has the rule, the source and the blind spots of each.
+media/score.py measures them. docs/scores.md has the rule, the source and the blind spots of each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 KEPT = "_kept"
 """The end of the name of a score inside the mask of what is kept of the clip (`povwatch.keep`)."""
-
 
 COMPARED = 600
 """Frames of a result that are compared at most."""

@@ -259,7 +259,7 @@ class App:
         """What only observes: it moves no clip and delays none."""
         config, store = self.config, self.store
         self.notifications = Notifications(
-            config, store=store, blockers=self.blockers, arrivals=self.arrival, workers=self.pool
+            config, store=store, blockers=self.blockers, arrival=self.arrival, pool=self.pool
         )
         self.metrics = Exporter(config, store=store, blockers=self.blockers, pool=self.pool, wake=self.waker.wake)
         self.page = page_of(config, store=store, outputs_watch=self.outputs_watch, wake=self.waker.wake)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from io import FileIO
 
-    from povwatch.notifications.sender import Said
+    from povwatch.notifications.sender import LogLine
 
 LOOK_EVERY = 2.0
 """Seconds between two looks into the spool."""
@@ -34,8 +34,8 @@ LOOK_EVERY = 2.0
 def main() -> None:
     """Do the task: check the entries, then, unless that was all, send what comes into the spool."""
     die_with_parent()
-    told = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115 - for as long as it lives
-    task = json.loads(told.readline())
+    stdin = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115 - for as long as it lives
+    task = json.loads(stdin.readline())
     try:
         made, refused = targets(task["entries"])
     except NotInstalled:
@@ -50,10 +50,10 @@ def main() -> None:
         if other:
             _answer({"busy": other})
         else:
-            run(Sender(spool, made), partial(_told_to_end, told), _report)
+            run(Sender(spool, made), partial(_told_to_end, stdin), _report)
 
 
-def run(sender: Sender, wait: Callable[[float], str], report: Callable[[Said], None]) -> None:
+def run(sender: Sender, wait: Callable[[float], str], report: Callable[[LogLine], None]) -> None:
     """Send what comes into the spool until told to end.
 
     Args:
@@ -63,17 +63,17 @@ def run(sender: Sender, wait: Callable[[float], str], report: Callable[[Said], N
     """
     how = ""
     while not how:
-        for said in sender.turn(time.time()):
-            report(said)
+        for line in sender.turn(time.time()):
+            report(line)
         due = sender.next_due(time.time())
         how = wait(LOOK_EVERY if due is None else min(max(due - time.time(), 0.05), LOOK_EVERY))
     if how == "flush":
-        for said in sender.turn(time.time(), flush=True):
-            report(said)
+        for line in sender.turn(time.time(), flush=True):
+            report(line)
 
 
-def _report(said: Said) -> None:
-    _answer({"said": [said.event, {name: _plain(value) for name, value in said.fields.items()}]})
+def _report(line: LogLine) -> None:
+    _answer({"log": [line.event, {name: _plain(value) for name, value in line.fields.items()}]})
 
 
 def _plain(value: object) -> object:
@@ -85,13 +85,13 @@ def _answer(answer: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _told_to_end(told: FileIO, seconds: float) -> str:
-    """Wait for a line. `told` is not buffered, so that no line is in a buffer, where it would not be seen."""
+def _told_to_end(stdin: FileIO, seconds: float) -> str:
+    """Wait for a line. `stdin` is not buffered, so that no line is in a buffer, where it would not be seen."""
     with selectors.PollSelector() as waiting:
-        waiting.register(told, selectors.EVENT_READ)
+        waiting.register(stdin, selectors.EVENT_READ)
         if not waiting.select(seconds):
             return ""
-    line = told.readline()
+    line = stdin.readline()
     return "flush" if line and json.loads(line)["flush"] else "end"
 
 

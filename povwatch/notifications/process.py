@@ -158,8 +158,8 @@ class SenderProcess:
         answers, output = child.listen(seconds)
         self._printed.take(output)
         for answer in answers:
-            if "said" in answer:
-                event, fields = answer["said"]
+            if "log" in answer:
+                event, fields = answer["log"]
                 say(event, **fields)
                 self._failures = 0
             elif answer.get("busy") and self._child is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from povwatch.core.local_time import spell_moment
 from povwatch.notifications import digest
@@ -15,17 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from povwatch.notifications.notice import Notice
+    from povwatch.notifications.services import Service
     from povwatch.notifications.spool import Spool
-
-
-class Sends(Protocol):
-    """Sends a message to one service."""
-
-    name: str
-    """The service's name, such as Slack."""
-
-    def send(self, title: str, body: str) -> str:
-        """Send it; returns why that failed, or an empty text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +29,7 @@ class Target:
     """Tells its URL apart from the others, without showing it."""
     on: frozenset[str]
     """The kinds of notices that it wants."""
-    service: Sends
+    service: Service
 
     @property
     def label(self) -> str:
@@ -47,7 +38,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LogLine:
     """A line for the log: the name of its event, and its fields."""
 
     event: str
@@ -72,21 +63,21 @@ class Sender:
         sent again and again."""
         self._unsaved = False
 
-    def turn(self, now: float, *, flush: bool = False) -> list[Said]:
+    def turn(self, now: float, *, flush: bool = False) -> list[LogLine]:
         """Send what is due.
 
         Args:
             now: seconds since the epoch.
             flush: send everything, due or not: nobody will do so later.
         """
-        said: list[Said] = []
-        waiting = self._drop_old(self._spool.waiting(), now, said)
+        log: list[LogLine] = []
+        waiting = self._drop_old(self._spool.waiting(), now, log)
         for target in self._targets:
             found = self._due(target, waiting, now, flush=flush)
             if found:
-                self._send(target, found, now, said)
+                self._send(target, found, now, log)
         self._clear(waiting)
-        return said
+        return log
 
     def next_due(self, now: float) -> float | None:
         """When something is due; None if nothing waits. All times are in seconds since the epoch."""
@@ -112,38 +103,38 @@ class Sender:
         has = self._record[target.key].names
         return {name: notice for name, notice in waiting.items() if notice.kind in kinds and name not in has}
 
-    def _send(self, target: Target, found: Mapping[str, Notice], now: float, said: list[Said]) -> None:
+    def _send(self, target: Target, found: Mapping[str, Notice], now: float, log: list[LogLine]) -> None:
         sent, notices = self._record[target.key], list(found.values())
         title = digest.title(notices, self._host)
         if problem := target.service.send(title, digest.body(notices)):
             sent.failures += 1
             sent.retry_at = now + digest.retry_after(sent.failures)
             at = spell_moment(sent.retry_at, now)
-            said.append(Said("notify-failed", {"service": target.label, "problem": problem, "at": at}))
+            log.append(LogLine("notify-failed", {"service": target.label, "problem": problem, "at": at}))
         else:
             sent.failures, sent.retry_at = 0, 0.0
             sent.names |= found.keys()
             for kind in {notice.kind for notice in notices}:
                 sent.paces[kind] = digest.sent(sent.paces.get(kind), now)
-            said.append(Said("notified", {"service": target.label, "title": title}))
-        self._save(said)
+            log.append(LogLine("notified", {"service": target.label, "title": title}))
+        self._save(log)
 
-    def _save(self, said: list[Said]) -> None:
+    def _save(self, log: list[LogLine]) -> None:
         try:
             self._spool.save(self._record)
         except OSError as error:
             if not self._unsaved:
-                said.append(Said("notify-unsaved", {"folder": self._spool.folder, "problem": error.strerror}))
+                log.append(LogLine("notify-unsaved", {"folder": self._spool.folder, "problem": error.strerror}))
             self._unsaved = True
         else:
             self._unsaved = False
 
-    def _drop_old(self, waiting: dict[str, Notice], now: float, said: list[Said]) -> dict[str, Notice]:
+    def _drop_old(self, waiting: dict[str, Notice], now: float, log: list[LogLine]) -> dict[str, Notice]:
         old = [name for name, notice in waiting.items() if now - notice.at > digest.KEPT]
         for name in old:
             self._spool.remove(name)
         if old:
-            said.append(Said("notify-dropped", {"count": len(old)}))
+            log.append(LogLine("notify-dropped", {"count": len(old)}))
         return {name: notice for name, notice in waiting.items() if name not in old}
 
     def _clear(self, waiting: Mapping[str, Notice]) -> None:

@@ -165,9 +165,9 @@ class Spool:
         Raises:
             OSError: it cannot be written.
         """
-        told = {key: {**asdict(sent), "names": sorted(sent.names)} for key, sent in record.items()}
+        services = {key: {**asdict(sent), "names": sorted(sent.names)} for key, sent in record.items()}
         with self._opened() as fd:
-            atomic.replace(fd, _RECORD.encode(), json.dumps(told).encode())
+            atomic.replace(fd, _RECORD.encode(), json.dumps(services).encode())
 
     # -- helpers
 

@@ -18,25 +18,12 @@ from povwatch.notifications.spool import Spool
 from povwatch.workers.events import STALLED
 
 if TYPE_CHECKING:
-    from typing import Protocol
-
+    from povwatch.arrival.stage import ArrivalStage
     from povwatch.config.notify import Kind
     from povwatch.config.settings import Config
     from povwatch.core.blockers import Blocker, Blockers
     from povwatch.journal.store import JobStore
-
-    class Arrivals(Protocol):
-        """The arrival stage, as far as it is asked here."""
-
-        @property
-        def moving(self) -> bool:
-            """Whether a clip's arrival goes on by itself."""
-
-    class Workers(Protocol):
-        """The pool of workers, as far as it is asked here."""
-
-        lost: Counter[str]
-        """How many workers were lost, by the kind of failure."""
+    from povwatch.workers.pool import WorkerPool
 
 
 LOOK_EVERY = 1.0
@@ -71,15 +58,15 @@ class Notifications(JobListener):
         *,
         store: JobStore,
         blockers: Blockers,
-        arrivals: Arrivals,
-        workers: Workers,
+        arrival: ArrivalStage,
+        pool: WorkerPool,
     ) -> None:
         self._on = {kind for one in config.notify for kind in one.on}
         self._outputs = config.paths.outputs
         self._store = store
         self._blockers = blockers
-        self._arrivals = arrivals
-        self._workers = workers
+        self._arrival = arrival
+        self._pool = pool
         self._spool = Spool(config.paths.state)
         by_child = config.notify and not by_unit()
         self._sender = SenderProcess(config, store.clock, self._spool) if by_child else None
@@ -169,7 +156,7 @@ class Notifications(JobListener):
         return "stalled" if now - self._since >= STALLED_AFTER else None
 
     def _see_hung_workers(self) -> None:
-        hung = self._workers.lost[STALLED]
+        hung = self._pool.lost[STALLED]
         if hung > self._hung:
             self._leave(
                 "stalled",
@@ -179,7 +166,7 @@ class Notifications(JobListener):
         self._hung = hung
 
     def _see_empty_queue(self) -> None:
-        if not self._ended or self._arrivals.moving:
+        if not self._ended or self._arrival.moving:
             return
         left = self._store.in_state(*WAITING, *CLAIMED)
         if any(job.state in CLAIMED or job.waiting_on not in FOR_PEOPLE for job in left):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
-    from povwatch.attempt.attempt import Attempt, Wanted
+    from povwatch.attempt.attempt import Attempt, ScoringOptions
     from povwatch.core.job import Job
     from povwatch.core.mailbox import Gauge
     from povwatch.core.quality import Plan, Tries, Try
@@ -42,7 +42,7 @@ def finish_and_seal(
     attempt: Attempt,
     *,
     gauge: Gauge,
-    wanted: Wanted,
+    options: ScoringOptions,
     plan: Plan,
     keep_rejected: bool = False,
     pattern: str,
@@ -55,6 +55,7 @@ def finish_and_seal(
     Args:
         cancelled: set when the result is no longer wanted.
         gauge: gets the progress of finishing, checking and scoring.
+        options: whether and with what the result is scored.
         plan: how results are judged.
         keep_rejected: whether the other tries are published too.
         pattern: `publish.layout`.
@@ -64,7 +65,9 @@ def finish_and_seal(
         PovwatchError: see `Attempt.finish` and `Publisher.seal`.
     """
     checked = attempt.finish(lambda fraction: gauge.set(fraction * FINISHING), cancelled)
-    attempt.score(wanted, checked.frames, lambda fraction: gauge.set(FINISHING + fraction * (1 - FINISHING)), cancelled)
+    attempt.score(
+        options, checked.frames, lambda fraction: gauge.set(FINISHING + fraction * (1 - FINISHING)), cancelled
+    )
     if job.run_id is None:
         raise CheckFailed(f"Job {job.id} has no run.")
     tries = tries_of(job)

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from povwatch.attempt import soundtrack
-from povwatch.attempt.attempt import Attempt, Wanted, readable_attempt
+from povwatch.attempt.attempt import Attempt, ScoringOptions, readable_attempt
 from povwatch.attempt.judging import attempt_of, plan_for
 from povwatch.core import layout, retry
 from povwatch.core.background import JobWork
@@ -117,7 +117,7 @@ class ResultsStage(Stage):
         hooks: HookRunner,
     ) -> None:
         self._config = config
-        self._wanted = wanted(config)
+        self._scoring = scoring_options(config)
         self._store = store
         self._publisher = publisher
         self._background = background
@@ -131,7 +131,7 @@ class ResultsStage(Stage):
         self._postponed: dict[int, Postponed] = {}
         """By their jobs."""
         self._cancelled: dict[int, str] = {}
-        self._tries: Counter[int] = Counter()
+        self._put_offs: Counter[int] = Counter()
         """How often in a row a job's step was put off because of the machine."""
         self._gone_since: dict[int, float] = {}
         """Jobs whose private folder is missing although outputs/ is there: since when, on the boot clock."""
@@ -207,7 +207,7 @@ class ResultsStage(Stage):
             finish_and_seal,
             *(self._publisher, job, attempt),
             gauge=gauge,
-            wanted=self._wanted._replace(scores=self._wanted.scores or plan.judges, judged=plan.judges),
+            options=self._scoring._replace(scores=self._scoring.scores or plan.judges, judged=plan.judges),
             plan=plan,
             keep_rejected=self._config.quality.keep_rejected,
             pattern=self._config.publish.layout,
@@ -295,17 +295,17 @@ class ResultsStage(Stage):
                 return
             self._gone_since.pop(job.id, None)
             kept = isinstance(error, OutputsTaken) or not attempt.lost
-            if isinstance(error, WriteFailed) and self._tries[job.id] >= READS_MAX:
+            if isinstance(error, WriteFailed) and self._put_offs[job.id] >= READS_MAX:
                 kept = False  # the disk cannot read it: generate it again
             if isinstance(error, EnvironmentFault) and kept:
                 self._check_later(job, attempt, error)
             elif isinstance(error, EnvironmentFault | CheckFailed) or not kept:
-                self._tries.pop(job.id, None)
+                self._put_offs.pop(job.id, None)
                 self._failed_attempts.end(job, error, prepared=True)
             else:
                 self._failed(job, attempt, error)
         else:
-            self._tries.pop(job.id, None)
+            self._put_offs.pop(job.id, None)
             self._gone_since.pop(job.id, None)
             self._finished(job, plan_for(self._config.quality, attempt), outcome)
 
@@ -337,15 +337,15 @@ class ResultsStage(Stage):
             job = self._store.apply(job, passed)
         for key, problem in attempt.lost_controls.items():
             say("control-lost", job, key=key, problem=problem)
-        self._tell_scores(job, Scored.from_json(attempt.scored))
-        self._tell_verdict(job, plan, tries)
+        self._log_scores(job, Scored.from_json(attempt.scored))
+        self._log_verdict(job, plan, tries)
         self._publish(job)
 
     def _try_another(self, job: Job, plan: Plan, outcome: Finished) -> None:
         """Put a job back into the queue for its next seed. The files of this one stay."""
         tries, spec = outcome.tries, outcome.attempt.frozen
         last, number = tries.over[-1], len(tries.over)
-        self._tell_scores(job, Scored.from_json(outcome.attempt.scored))
+        self._log_scores(job, Scored.from_json(outcome.attempt.scored))
         following = seed_of(spec.seed, 1)
         fields = {
             "number": number,
@@ -367,7 +367,7 @@ class ResultsStage(Stage):
             used = made.gpu | {"seconds": made.seconds.get("generate")}
             self._store.journal.note(job, "gpu-use", self._store.clock.wall(), used)
 
-    def _tell_verdict(self, job: Job, plan: Plan, tries: Tries) -> None:
+    def _log_verdict(self, job: Job, plan: Plan, tries: Tries) -> None:
         if not plan.judges:
             return
         chosen = next(one for one in tries.over if one.run_id == job.run_id)
@@ -375,14 +375,14 @@ class ResultsStage(Stage):
         event = "judged-bad" if failed(plan, chosen.scores) else "judged"
         say(event, job, tries=many, seed=chosen.seed, verdict=verdict(plan, chosen))
 
-    def _tell_scores(self, job: Job, scored: Scored) -> None:
+    def _log_scores(self, job: Job, scored: Scored) -> None:
         if scored.problem:
-            wanted = ["scores"] * self._wanted.scores + ["contact sheet"] * self._wanted.sheet
-            say("scores-failed", job, what=" and ".join(wanted), problem=scored.problem)
+            asked = ["scores"] * self._scoring.scores + ["contact sheet"] * self._scoring.sheet
+            say("scores-failed", job, what=" and ".join(asked), problem=scored.problem)
         elif scored.scores or scored.missing:
-            told = listed(scored.scores, scored.missing)
+            texts = listed(scored.scores, scored.missing)
             numbers = {"numbers": scored.scores, "missing": scored.missing}
-            say("scored", job, scores=", ".join(f"{name} {text}" for name, text in told), **numbers)
+            say("scored", job, scores=", ".join(f"{name} {text}" for name, text in texts), **numbers)
 
     def _missing(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
         """Handle a missing private folder, which held the artifact.
@@ -401,7 +401,7 @@ class ResultsStage(Stage):
             self._check_later(job, attempt, error, min(left, self._pause(job, error)), Where.GONE)
         else:
             del self._gone_since[job.id]
-            self._tries.pop(job.id, None)
+            self._put_offs.pop(job.id, None)
             self._failed_attempts.end(job, error, prepared=True)
 
     def _failed(self, job: Job, attempt: Attempt, error: PovwatchError) -> None:
@@ -478,7 +478,7 @@ class ResultsStage(Stage):
         if failed is None:
             return
         sealed, published = self._results.pop(job_id)
-        self._tries.pop(job_id, None)
+        self._put_offs.pop(job_id, None)
         self._move_clip(job)
         output = layout.shown(sealed.output)
         took = self._store.clock.wall() - self._store.journal.events(job_id)[0].at
@@ -504,11 +504,11 @@ class ResultsStage(Stage):
 
     def _pause(self, job: Job, error: PovwatchError) -> float:
         """Seconds until a step is tried again. If every job would meet the same error, the queue waits too."""
-        self._tries[job.id] += 1
+        self._put_offs[job.id] += 1
         if isinstance(error, OutputsNotWritable):  # outputs_watch itself sees when it is away
             self._failed_attempts.hold_queue(error)
         again = retry_times(error)
-        return again.pause(self._tries[job.id]) if again else AGAIN
+        return again.pause(self._put_offs[job.id]) if again else AGAIN
 
     def _wait(self, job: Job, event: str, error: PovwatchError, when: float, where: Where) -> None:
         """Note why a step is postponed; the same reason is logged once, however often it is tried."""
@@ -573,8 +573,8 @@ class ResultsStage(Stage):
         return Checked.from_json(found)
 
 
-def wanted(config: Config) -> Wanted:
-    """What the configuration wants of a result. Hands are scored where MediaPipe is installed, or a model is named.
+def scoring_options(config: Config) -> ScoringOptions:
+    """How the configuration has results scored. Hands are scored where MediaPipe is installed, or a model is named.
 
     Raises:
         ConfigError: a score of hands is to be judged, and cannot be measured.
@@ -586,4 +586,4 @@ def wanted(config: Config) -> Wanted:
         todo = "docs/scores.md says how to have it; or take the line out."
         raise ConfigError(f"{config.origin}: quality.{judged} is to be judged, and {lacks}.", todo)
     hands = bool(model) or installed
-    return Wanted(config.quality.scores, config.publish.sheet, hands_model=model if hands else None)
+    return ScoringOptions(config.quality.scores, config.publish.sheet, hands_model=model if hands else None)

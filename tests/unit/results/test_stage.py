@@ -491,7 +491,7 @@ def test_nothing_more_is_wanted(here, monkeypatch):
     """Without scores and sheets, no child is started for them."""
     asked = []
     monkeypatch.setattr(workpiece, "call", lambda op, *rest, **also: asked.append(op) or call(op, *rest, **also))
-    monkeypatch.setattr(here.results, "_wanted", workpiece.Wanted())
+    monkeypatch.setattr(here.results, "_scoring", workpiece.ScoringOptions())
     here.generated()
     here.settle()
     assert here.job.state is JobState.DONE
@@ -505,11 +505,13 @@ def test_hands_that_cannot_be_judged(monkeypatch, name):
     config = Config(quality=Quality(**{name: 0.5}))
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=f"quality.{name} is to be judged, and MediaPipe is not installed"):
-        module.wanted(config)
+        module.scoring_options(config)
     monkeypatch.setattr(module, "find_spec", lambda _: "there")
     with pytest.raises(ConfigError, match="names no file"):
-        module.wanted(config)
-    assert module.wanted(Config(quality=Quality(**{name: 0.5, "hands_model": "m.task"}))).hands_model == "m.task"
+        module.scoring_options(config)
+    assert (
+        module.scoring_options(Config(quality=Quality(**{name: 0.5, "hands_model": "m.task"}))).hands_model == "m.task"
+    )
 
 
 def test_retry_ends_a_pause(here, monkeypatch):
