@@ -6,8 +6,10 @@
   const FORMAT = 1;
   const POLL = 3000; // milliseconds between two looks at progress.js
   const POLL_STOPPED = 15000;
-  const EVEN_TRIES = [0.5, 0.8]; // where in a frame to seek to, as a part of its length
-  const UNEVEN_TRIES = [0.9, 0.98, 0.5];
+  const TRIES = [0.5, 0.9]; // where in a frame to seek to, as a part of its length
+  const SLOWEST = 0.0625; // the lowest playbackRate that browsers take
+  const SILENCE = 3000; // milliseconds in which a browser tells what it shows, if it tells at all
+  const LOOK = 15; // milliseconds between two looks at what a video shows
   const GROUPS = {
     running: "Running", failed: "Failed", waiting: "Waiting", done: "Done", cancelled: "Cancelled",
   };
@@ -95,6 +97,7 @@
   const higher = (key) => !head.scores[key] || head.scores[key].higher; // whether more of it is better
   const number = (value) => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(Math.abs(value) < 0.1 ? 3 : 2));
   const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+  const rest = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
   const said = (text) => { $("#said").textContent = text; };
 
   async function copy(text, from) {
@@ -579,9 +582,7 @@
       this.speed = 1;
       this.loop = true;
       this.sound = false;
-      this.checking = null;
       this.prepared = false;
-      this.target = null; // the frame of a seek that waits for the one before
       this.serial = 0; // of the last start; an older one gives up
       this.clock([], 1, 25);
     }
@@ -590,6 +591,7 @@
     clock(times, frames, rate) {
       this.times = times;
       this.frames = Math.max(1, times.length || frames || 1);
+      this.frame = Math.min(this.frame, this.frames - 1);
       this.rate = rate || 25;
     }
 
@@ -637,7 +639,7 @@
 
     cell(view) {
       const video = h("video", { preload: "auto", playsinline: "", muted: true, tabindex: "-1", "aria-label": view.name });
-      const cell = { view, video, origin: 0, seen: null, bad: "" };
+      const cell = { view, video, origin: 0, seen: null, bad: "", seeks: false };
       cell.box = h("figure", { class: "cell" }, video, h("figcaption", {}, view.name));
       cell.loaded = new Promise((resolve) => {
         const failed = () => {
@@ -660,7 +662,6 @@
         video.addEventListener("loadeddata", () => setTimeout(() => { resolve(); this.follow(cell); }, 700), { once: true });
       });
       video.addEventListener("ended", () => this.over());
-      video.addEventListener("seeked", () => { cell.seeks = video.seeking; this.arrived(); });
       video.src = view.at;
       return cell;
     }
@@ -687,8 +688,7 @@
 
     /** Whether every video shows the frame that it is to show. */
     get settled() {
-      return this.prepared && !this.playing && this.target === null && this.checking === null
-        && this.good.every((cell) => !cell.seeks && cell.video.readyState >= 2);
+      return this.prepared && !this.playing && this.good.every((cell) => !cell.seeks && cell.video.readyState >= 2);
     }
 
     follow(cell) {
@@ -756,10 +756,11 @@
       requestAnimationFrame(() => this.poll(serial));
     }
 
-    /** All show a frame, and have enough to go on. */
+    /** All have a frame, and enough to go on from there. */
     async settle(frame) {
-      this.place(frame);
-      await Promise.all(this.good.map(({ video }) => new Promise((resolve) => {
+      while (this.good.some((cell) => cell.seeks)) await rest(LOOK); // they see that it plays
+      await Promise.all(this.good.map((cell) => new Promise((resolve) => {
+        const { video } = cell;
         const look = () => {
           if (video.seeking || video.readyState < 3) return;
           video.removeEventListener("seeked", look);
@@ -769,66 +770,84 @@
         video.addEventListener("seeked", look);
         video.addEventListener("canplay", look);
         setTimeout(() => { video.removeEventListener("seeked", look); video.removeEventListener("canplay", look); resolve(); }, 3000);
+        video.currentTime = this.within(cell, frame, TRIES[0]);
         look();
       })));
-    }
-
-    /** Seek into a frame, away from its beginning and its end, so that no rounding leads to its neighbour. */
-    place(frame) {
-      for (const cell of this.good) {
-        cell.tries = 0;
-        this.put(cell, frame);
-      }
-    }
-
-    put(cell, frame) {
-      const tries = this.times.length ? UNEVEN_TRIES : EVEN_TRIES;
-      cell.seeks = true;
-      cell.seen = null;
-      const time = cell.origin + this.at(frame) + tries[cell.tries] * this.length(frame);
-      const last = frame === this.frames - 1 && cell.tries > 0 && Number.isFinite(cell.video.duration);
-      cell.video.currentTime = last ? cell.video.duration : time;
-    }
-
-    /** Whether each shows the frame that it was put to. A file may say that a frame lasts longer than it does, and a
-        browser then shows it where the next one should be: so seek closer to the end of that. */
-    check() {
-      clearTimeout(this.checking);
-      this.checking = setTimeout(() => {
-        this.checking = null;
-        if (this.playing) return;
-        const tries = this.times.length ? UNEVEN_TRIES : EVEN_TRIES;
-        for (const cell of this.good) {
-          const shown = cell.seen && this.frameAt(cell.seen.time) === this.frame;
-          if (!shown && cell.tries + 1 < tries.length && cell.video.requestVideoFrameCallback) {
-            cell.tries += 1;
-            this.put(cell, this.frame);
-          }
-        }
-      }, 60);
     }
 
     seek(frame) {
       this.frame = Math.max(0, Math.min(this.frames - 1, frame));
       this.tell();
-      if (this.playing) {
-        this.together();
-      } else if (this.good.some(({ video }) => video.seeking)) {
-        this.target = this.frame;
-      } else {
-        this.place(this.frame);
-      }
+      if (this.playing) this.together();
+      else this.good.forEach((cell) => this.stand(cell));
     }
 
-    arrived() {
-      if (this.playing || this.good.some(({ video }) => video.seeking)) return;
-      if (this.target === null) {
-        this.check();
-        return;
+    /** Have a video show the frame that the player is at, whichever that is by then. */
+    async stand(cell) {
+      if (cell.seeks) return;
+      cell.seeks = true;
+      await cell.loaded;
+      for (let frame = null; frame !== this.frame && !this.gone(cell);) {
+        frame = this.frame;
+        await this.bring(cell, frame);
       }
-      const frame = this.target;
-      this.target = null;
-      this.place(frame);
+      cell.seeks = false;
+    }
+
+    /** Whether a video need not show a frame any more. */
+    gone(cell, frame = this.frame) {
+      return this.playing || cell.dropped || Boolean(cell.bad) || frame !== this.frame;
+    }
+
+    /** Show a frame. Browsers still show the frame before where the file says that it lasts longer than it does, which files
+        with uneven times do. So seek nearer to the end; and then play into the frame: a video that plays goes by times alone. */
+    async bring(cell, frame) {
+      for (const part of TRIES) {
+        const time = this.within(cell, frame, part);
+        if (Math.abs(cell.video.currentTime - time) > 1e-5) cell.seen = null; // else nothing new is told
+        cell.video.currentTime = time;
+        if (await this.shows(cell, frame)) return;
+      }
+      for (let n = 0; n < 3 && this.times.length; n += 1) if (await this.creep(cell, frame)) return;
+    }
+
+    /** Play into a frame from its beginning, as slowly as browsers do. False if that has led to another one. */
+    async creep(cell, frame) {
+      const { video } = cell;
+      video.currentTime = this.within(cell, frame, 0.05);
+      video.muted = true;
+      video.playbackRate = SLOWEST;
+      video.play().catch(() => {}); // it is paused before it has begun
+      cell.seen = null;
+      await this.shows(cell, frame, this.length(frame) / SLOWEST);
+      video.pause();
+      video.playbackRate = this.speed;
+      this.quiet();
+      return this.shows(cell, frame);
+    }
+
+    /** Wait until the browser tells that a video shows a frame, or it need not any more. False if it shows another one:
+        what it tells for some time (seconds) may be of the seek before. */
+    async shows(cell, frame, patience = 0.1) {
+      const { video } = cell;
+      let told = Infinity;
+      let until = Infinity;
+      while (performance.now() < until) {
+        await rest(LOOK);
+        if (this.gone(cell, frame) || !video.requestVideoFrameCallback) return true;
+        if (video.seeking) continue;
+        if (cell.seen && this.frameAt(cell.seen.time) === frame) return true;
+        if (cell.seen) told = Math.min(told, performance.now());
+        until = Math.min(until, told + 1000 * patience, performance.now() + SILENCE);
+      }
+      return false;
+    }
+
+    /** A time in a frame, away from its beginning and its end, so that no rounding leads to its neighbour. */
+    within(cell, frame, part) {
+      const { duration } = cell.video;
+      if (frame === this.frames - 1 && part === TRIES[1] && Number.isFinite(duration)) return duration; // it has no next one
+      return cell.origin + this.at(frame) + part * this.length(frame);
     }
 
     by(frames) {
@@ -841,7 +860,6 @@
       if (!this.good.length) return;
       if (this.frame >= this.frames - 1) this.frame = 0;
       this.playing = true;
-      this.target = null;
       this.tell();
       await this.together();
     }
@@ -851,8 +869,7 @@
       this.playing = false;
       this.serial += 1;
       for (const { video } of this.good) video.pause();
-      this.place(this.frame);
-      this.tell();
+      this.seek(this.frame);
     }
 
     toggle() {
@@ -1287,7 +1304,8 @@
       if (!this.clip) return;
       const now = byPath.get(this.clip.path);
       if (!now) return;
-      const before = JSON.stringify(this.views());
+      const videos = () => JSON.stringify([this.views(), this.job.uneven]);
+      const before = videos();
       const stamp = JSON.stringify([this.clip.jobs, this.far]);
       this.clip = now;
       this.far = now.jobs.map((job) => [progress.running[job.job], ahead(job)]);
@@ -1296,7 +1314,7 @@
       const open = new Set([...this.facts.querySelectorAll("details[open]")].map((one) => one.dataset.name));
       if (!writing) this.draw();
       this.facts.querySelectorAll("details").forEach((one) => { one.open = open.has(one.dataset.name); });
-      if (JSON.stringify(this.views()) !== before) this.load();
+      if (videos() !== before) this.load();
     },
   };
 
@@ -1366,6 +1384,9 @@
       parts.push(h("section", { class: "error" }, h("h3", {}, done(job) ? "To be known" : capital(job.state)), h("p", {}, job.problem), todo));
     }
     if (job.input) parts.push(h("p", { class: "quiet" }, job.input));
+    if (done(job) && job.constant === false && !job.uneven) {
+      parts.push(h("p", { class: "quiet" }, "The times of its uneven frames have not been read: frames are shown as if they were even."));
+    }
     if (job.kind === "preview") {
       parts.push(h("p", { class: "quiet" }, "A preview: the control video that the model would get, not a generated one."));
     }

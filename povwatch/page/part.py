@@ -162,10 +162,15 @@ class Page(JobListener):
     def idle(self) -> bool:
         """Whether all that happened since the start is known, or cannot be shown now: `close` writes it.
 
-        Pictures of earlier results may still be made.
+        Pictures of earlier results may still be made, unless their frames are uneven: the page plays those by the
+        times that are read with the picture.
         """
-        open_looks = (self._unseen | self._undrawn) & self._store.ended.keys()
-        return bool(self._problems) or not (self._changed or open_looks)
+        open_looks = self._unseen | self._undrawn
+        waited_for = open_looks & self._store.ended.keys() or any(map(self._is_uneven, open_looks))
+        return bool(self._problems) or not (self._changed or waited_for)
+
+    def _is_uneven(self, job_id: int) -> bool:
+        return self._cards[job_id].said.get("constant") is False
 
     def close(self) -> None:
         """Wait for the thread, and write the page once more: it says that povwatch has stopped."""

@@ -58,9 +58,19 @@ class Paged:
             "source": {"codec": "h264", "constant": True},
             "output": {"frames": 3},
         }
-        (self.outputs / f"{path}.json").write_text(json.dumps(text | manifest))
+        text |= manifest
+        (self.outputs / f"{path}.json").write_text(json.dumps(text))
         (job,) = self.add(f"{name}.mp4".encode(), look=look)
-        return put(self.app.store, job, state=JobState.DONE, source_stat=None, output=f"{path}.mp4", engine="toy")
+        info = json.dumps(text["source"])
+        return put(
+            self.app.store,
+            job,
+            state=JobState.DONE,
+            source_stat=None,
+            source_info=info,
+            output=f"{path}.mp4",
+            engine="toy",
+        )
 
     def data(self, file="data"):
         text = (self.outputs / f"index_files/{file}.js").read_text()
@@ -220,18 +230,20 @@ def test_manifest_of_a_stranger(here, text):
     assert here.cards()["a.mp4", ""]["views"][-1]["at"] == "./a/a_aug.mp4"
 
 
-def test_pictures_that_hold_nothing_up(here):
-    """--once waits for the pictures of its own results, not for those of a thousand earlier ones."""
-    here.publish("a")
+@pytest.mark.parametrize("constant", [True, False])
+def test_pictures_that_hold_nothing_up(here, constant):
+    """--once waits for the pictures of its own results, and of a thousand earlier ones only for uneven times."""
+    here.publish("a", source={"codec": "h264", "constant": constant})
     assert not here.page.idle
     here.built.restart()
     again = Paged(here.built)
     again.page.tick(again.app.clock.now)
     assert again.page._unseen
-    assert again.page.idle
+    assert again.page.idle is constant
     again.turns()
     again.passes()
     assert "picture" in again.cards()["a.mp4", ""]
+    assert again.page.idle
 
 
 def test_deleted_result(here):
