@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ class SharedFiles:
         self._files: dict[str, _Kept] = {}
         self._makers: dict[str, threading.Lock] = {}
         self._dropped = False
+        self._token = uuid.uuid4().hex
+        """Tells its names from those of files that are kept after these were dropped."""
 
     def get(
         self, key: str, private_fd: int, name: str, make: Callable[[], dict[str, Any]], cancelled: threading.Event
@@ -107,16 +110,17 @@ class SharedFiles:
         # without hard links, or while outputs/ is away, each has its own
         with suppress(OSError, PovwatchError):
             self._make_folder()
-            shared = hashlib.sha256(key.encode()).hexdigest()[:32] + Path(name).suffix
+            shared = hashlib.sha256((self._token + key).encode()).hexdigest()[:32] + Path(name).suffix
             with private.opened(self._folder) as there:
                 present = signature(os.stat(name, dir_fd=private_fd, follow_symlinks=False))
                 with suppress(FileNotFoundError):
                     os.unlink(shared + NEW, dir_fd=there)
                 os.link(name, shared + NEW, src_dir_fd=private_fd, dst_dir_fd=there, follow_symlinks=False)
                 os.rename(shared + NEW, shared, src_dir_fd=there, dst_dir_fd=there)
-            with self._lock:
-                if not self._dropped:
-                    self._files[key] = _Kept(shared, present, about)
+                if self._remember(key, _Kept(shared, present, about)):
+                    return
+                os.unlink(shared, dir_fd=there)
+        self._delete_if_dropped()
 
     def forget(self, key: str) -> None:
         """Have a file made anew when it is wanted again."""
@@ -133,6 +137,20 @@ class SharedFiles:
         with self._lock:
             self._dropped = True
             self._files.clear()
+
+    def _remember(self, key: str, kept: _Kept) -> bool:
+        """Have a file for others; False if all was dropped meanwhile."""
+        with self._lock:
+            if not self._dropped:
+                self._files[key] = kept
+            return not self._dropped
+
+    def _delete_if_dropped(self) -> None:
+        """Delete the folder if it was made after all was dropped. One with files of later looks stays."""
+        if self._dropped:
+            above, _, name = self._folder.rpartition("/")
+            with suppress(OSError, PovwatchError), private.opened(above) as there:
+                os.rmdir(name, dir_fd=there)
 
     @contextmanager
     def _turn(self, key: str, cancelled: threading.Event) -> Iterator[None]:

@@ -87,9 +87,10 @@ class Staging:
             staging = folder_of(root_of(self.outputs, opened), layout.STAGING, opened)
             for name in filter(_SHARED.fullmatch, os.listdir(staging)):  # noqa: PTH208 - a descriptor
                 if folder is None or folder.endswith(f"/{name}"):
-                    with contextlib.suppress(OSError, RecursionError):
-                        shutil.rmtree(name, dir_fd=staging)
-                        removed += 1
+                    with contextlib.suppress(RecursionError):
+                        # a thread may just take back a file that it wanted to keep: see SharedFiles.keep
+                        shutil.rmtree(name, dir_fd=staging, ignore_errors=True)
+                    removed += not _is_there(name, staging)
         return removed
 
     def shared_sizes(self) -> list[tuple[bytes, int]]:
@@ -202,6 +203,14 @@ class Staging:
                 names = os.listdir(staging)  # noqa: PTH208 - a descriptor
             ours = map(_OURS.fullmatch, names)
             yield staging, [(found[0], int(found["job"]), found["attempt"]) for found in ours if found]
+
+
+def _is_there(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _bytes_in(name: str, folder: int) -> int:

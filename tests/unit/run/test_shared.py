@@ -15,6 +15,7 @@ from povwatch.attempt.shared_files import SharedFiles
 from povwatch.core.errors import JobFailed
 from povwatch.core.job import JobState
 from povwatch.engines.control_files import ControlFile
+from povwatch.files.fs import closing
 from povwatch.media.errors import MediaStopped
 from povwatch.media.run import call
 
@@ -404,6 +405,45 @@ def test_one_makes_while_others_wait(tmp_path):
     assert sorted(got, key=lambda one: one[1]) == [({"seconds": 3}, False), ({"seconds": 3}, True)]
     assert (folders[2] / "depth.mp4").read_bytes() == b"depth"
     assert [path.name for path in folders[0].iterdir()] == [path.name for path in folders[0].glob("*.mp4")]
+
+
+def test_folder_made_after_it_was_dropped(annotated, monkeypatch):
+    """A look that keeps a file while all is dropped does not leave the folder behind."""
+    annotated.queue_asking(night=DEPTH, rain=DEPTH)
+    copies = annotated.app.preparing._shared.of(annotated.jobs()["night"])
+    make, made = copies.files._make_folder, []
+
+    def made_late():
+        annotated.app.preparing.drop_all()
+        made.append(make())
+
+    monkeypatch.setattr(copies.files, "_make_folder", made_late)
+    (night,) = annotated.prepare("night")
+    assert len(made) == 1
+    assert annotated.shared() == []
+    assert Path(night.attempt.references["depth.control_path"]).read_bytes() == b"depth "
+    annotated.prepare("rain")
+    assert len(annotated.shared()) == 1, "that of the looks that begin later"
+
+
+def test_dropped_files_leave_those_of_later_looks(tmp_path):
+    """Files that were dropped while one was kept touch nothing that a later look keeps under the same key."""
+    room, own = tmp_path / ".povwatch/clip", tmp_path / ".povwatch/1.a"
+    own.mkdir(mode=0o700, parents=True)
+    room.parent.chmod(0o700)
+    (own / "depth.mp4").write_bytes(b"depth")
+    later = SharedFiles(str(room), lambda: room.mkdir(mode=0o700, exist_ok=True))
+
+    def made_late():
+        old.drop()
+        with closing(os.open(own, os.O_RDONLY)) as fd:
+            later.keep("depth", fd, "depth.mp4", {"by": "later"})
+
+    old = SharedFiles(str(room), made_late)
+    with closing(os.open(own, os.O_RDONLY)) as fd:
+        old.keep("depth", fd, "depth.mp4", {"by": "old"})
+        assert later.take("depth", fd, "taken.mp4") == {"by": "later"}
+    assert len(list(room.iterdir())) == 1
 
 
 DEPTH = {"depth": {}}
