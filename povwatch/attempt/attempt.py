@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from povwatch.attempt import soundtrack
 from povwatch.attempt.copies import refuse_text, signature_of, take_copy
+from povwatch.attempt.made_files import By, MadeFiles
 from povwatch.core import layout
 from povwatch.core.cosmos import EDGE_PRESET, PRESETS
 from povwatch.core.errors import CheckFailed, EnvironmentFault, FinishFailed, JobFailed, NotAVideo, PovwatchError
@@ -115,9 +116,13 @@ class Attempt:
     """The controls that a model has computed before the engine generates, for the manifest: hint key to Annotated,
     without its path, and who has computed it."""
     control_files: list[dict[str, Any]] = field(default_factory=list)
-    """The controls that other looks of the clip have left for the engine, as control_files.ControlFile has them."""
+    """The controls that other looks or seeds have left for the engine, as control_files.ControlFile has them."""
+    left_by_seeds: list[str] = field(default_factory=list)
+    """SHA-256 of those of them that an earlier seed of this look has computed."""
     leaves_control_files: bool = False
-    """Whether the engine leaves the controls that it computes, for other looks of the clip."""
+    """Whether the engine leaves the controls that it computes, for other looks of the clip or further seeds."""
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The files that the next seed can take, as made_files.Made in JSON, by their keys."""
     controls: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Published control videos: hint key to the check's findings."""
     lost_controls: dict[str, str] = field(default_factory=dict)
@@ -208,6 +213,7 @@ class Attempt:
         cancelled: threading.Event,
         *,
         shared: SharedFiles | None = None,
+        before: Attempt | None = None,
         annotator: Annotator | None = None,
         gauge: Gauge | None = None,
     ) -> None:
@@ -218,6 +224,7 @@ class Attempt:
             clip: relative to it.
             cancelled: set when the attempt is no longer wanted.
             shared: the files of the clip that its looks share; None if it shares none.
+            before: the attempt that tried another seed, if there was one. What it has made is taken.
             annotator: computes controls that need a model; None if the engine does that itself.
             gauge: gets the progress.
 
@@ -227,14 +234,16 @@ class Attempt:
             PovwatchError: any other error of media.run.
         """
         with private.opened(self.folder) as private_fd:
+            tried = (before.folder, before.made) if before is not None else ()
+            files = MadeFiles(private_fd, self.made, shared, cancelled, *tried)
             with (
                 self._timed("prepare"),
                 closing(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd,
             ):
-                self._take_references(root_fd, layout.split(clip)[0], private_fd, cancelled, shared)
-            self._make_mask(private_fd, cancelled, shared)
+                self._take_references(root_fd, layout.split(clip)[0], files)
+            self._make_mask(files)
             if annotator is not None:
-                self._annotate(private_fd, cancelled, shared, annotator, gauge or Gauge())
+                self._annotate(files, annotator, gauge or Gauge())
 
     def adopt(self, made: Attempt) -> bool:
         """Take the copies that another attempt at the same clip has made.
@@ -287,7 +296,7 @@ class Attempt:
         self.prepared = other.prepared | {name: here(other.prepared[name]) for name in ("path", "times")}
         self.sound = other.sound | ({"path": here(other.sound["path"])} if other.sound.get("path") else {})
 
-    def _make_mask(self, private_fd: int, cancelled: threading.Event, shared: SharedFiles | None) -> None:
+    def _make_mask(self, files: MadeFiles) -> None:
         """Make the mask of what is kept, if the spec keeps anything, and have the engine get it.
 
         Raises:
@@ -308,24 +317,17 @@ class Attempt:
 
         def make() -> dict[str, Any]:
             with self._timed("mask"):
-                made = self._call("mask", args, cancelled)
+                made = self._call("mask", args, files.cancelled)
             about = {key: value for key, value in made.items() if key != "path"}
             return {"file": layout.shown(os.fsencode(path)), **about, "dilate": own.dilate}
 
         source = keep_source(self.frozen, self.outputs, self.results)
-        about, _ = _made_once(shared, _key("mask", source), private_fd, MASK, make, cancelled=cancelled)
-        self._sync(private_fd, MASK)
-        self.kept = about | {"as": where}
+        mask = files.get(_key("mask", source), MASK, make)
+        self._sync(files.private_fd, MASK)
+        self.kept = mask.about | {"as": where}
         self.references[where] = self._absolute(MASK)
 
-    def _annotate(
-        self,
-        private_fd: int,
-        cancelled: threading.Event,
-        shared: SharedFiles | None,
-        annotator: Annotator,
-        gauge: Gauge,
-    ) -> None:
+    def _annotate(self, files: MadeFiles, annotator: Annotator, gauge: Gauge) -> None:
         """Make the controls of the spec that a model computes, and have the engine get them like given ones.
 
         Raises:
@@ -343,31 +345,57 @@ class Attempt:
                         folder=self.folder,
                         out_path=name,
                         report=gauge.set,
-                        cancelled=cancelled,
+                        cancelled=files.cancelled,
                     )
 
             gauge.begin(f"waiting for {one.kind}")
-            made, taken = _made_once(shared, control_key(one), private_fd, name, make, cancelled=cancelled)
-            self._sync(private_fd, name)
-            known = {key: value for key, value in made.items() if key != "path"}
-            self.annotated[one.kind] = known | {"computed_by": computed_by(taken=taken)}
+            made = files.get(control_key(one), name, make)
+            self._sync(files.private_fd, name)
+            known = {key: value for key, value in made.about.items() if key != "path"}
+            self.annotated[one.kind] = known | {"computed_by": str(made.by)}
             self.references[one.field] = self._absolute(name)
 
-    def take_control_files(self, shared: SharedFiles) -> None:
-        """Take the controls that other looks of the clip have left, as far as this spec's controls are of their kind.
+    def take_control_files(self, shared: SharedFiles | None, before: Attempt | None) -> None:
+        """Take the controls that engines have left, as far as this spec's controls are of their kind.
+
+        Args:
+            shared: those of other looks of the clip; None if it shares none.
+            before: the attempt that tried another seed; it has left some, or has taken some. None without one.
 
         Raises:
             OutputsAway: the private folder is gone, or is not povwatch's.
         """
         wanted = {key for key, one in self.frozen.controls.items() if one.control_path is None}
-        self.control_files = []
+        self.control_files, self.left_by_seeds = [], []
         with private.opened(self.folder) as private_fd:
-            for key, about in shared.known().items():
-                if about.get("setting", {}).get("key") not in wanted:
+            if before is not None:
+                self._take_from_seed(before, private_fd, wanted)
+            for key, about in shared.known().items() if shared is not None else ():
+                known = any(_control_key(one) == key for one in self.control_files)
+                if known or about.get("setting", {}).get("key") not in wanted:
                     continue
                 name = f"left_control_{len(self.control_files)}.mp4"
-                if shared.take(key, private_fd, name) is not None:
+                if shared is not None and shared.take(key, private_fd, name) is not None:
                     self.control_files.append({**about, "path": self._absolute(name)})
+
+    def _take_from_seed(self, before: Attempt, private_fd: int, wanted: set[str]) -> None:
+        """Take the controls that the seed before has left, and those that it has taken itself."""
+        left = [one.to_json() for one in left_by(before.artifact)]
+        by_seeds = {*before.left_by_seeds, *(one["sha256"] for one in left)}
+        with suppress(OSError, PovwatchError), private.opened(before.folder) as there:
+            for one in [*left, *before.control_files]:
+                name = f"left_control_{len(self.control_files)}.mp4"
+                if one["setting"]["key"] in wanted:
+                    source = before._relative(one["path"])
+                    os.link(source, name, src_dir_fd=there, dst_dir_fd=private_fd, follow_symlinks=False)
+                    self.control_files.append({**one, "path": self._absolute(name)})
+        self.left_by_seeds = [one["sha256"] for one in self.control_files if one["sha256"] in by_seeds]
+
+    def who_computed(self, sha256: str) -> By:
+        """Who has computed a control that the engine has read, or left."""
+        if sha256 in self.left_by_seeds:
+            return By.SEED
+        return By.LOOK if any(one["sha256"] == sha256 for one in self.control_files) else By.THIS
 
     def keep_control_files(self, shared: SharedFiles) -> list[ControlFile]:
         """Keep the controls that the engine has left for other looks of the clip; returns them.
@@ -383,7 +411,7 @@ class Attempt:
         return left
 
     def forget_control_files(self, shared: SharedFiles) -> None:
-        """Have the controls computed anew that the engine got from other looks: it could not use them."""
+        """Have the controls computed anew that the engine got: it could not use them."""
         for about in self.control_files:
             shared.forget(_control_key(about))
 
@@ -642,10 +670,8 @@ class Attempt:
         inside = self.folder if path.startswith(f"{self.folder}/") else os.path.realpath(self.folder)
         return path.removeprefix(f"{inside}/")
 
-    def _take_references(
-        self, root_fd: int, folder: bytes, private_fd: int, cancelled: threading.Event, shared: SharedFiles | None
-    ) -> None:
-        """Copy the files that the spec names, and remember the copies. Looks that name the same file share its copy."""
+    def _take_references(self, root_fd: int, folder: bytes, files: MadeFiles) -> None:
+        """Copy the files that the spec names, and remember the copies. Those that name the same file share its copy."""
         for where, path in self.frozen.referenced_paths().items():
             if where == "prompt_path":
                 continue  # its text is already the prompt
@@ -653,11 +679,11 @@ class Attempt:
             named = os.path.join(folder, os.fsencode(path))  # noqa: PTH118 - bytes
             present = signature_of(root_fd, named)
             key = _key("reference", [named.hex(), present.hex()])
-            if shared is None or shared.take(key, private_fd, copy) is None:
-                copied = take_copy(root_fd, named, private_fd, copy, cancelled, names=1)
-                refuse_text(private_fd, copy, named)
-                if shared is not None and copied == present:  # else it changed while it was copied
-                    shared.keep(key, private_fd, copy, {})
+            if files.take(key, copy) is None:
+                copied = take_copy(root_fd, named, files.private_fd, copy, files.cancelled, names=1)
+                refuse_text(files.private_fd, copy, named)
+                if copied == present:  # else it changed while it was copied
+                    files.keep(key, copy, {})
             self.references[where] = self._absolute(copy)
 
     def _refuse_misfits(self, decoded: int) -> None:
@@ -699,24 +725,6 @@ class Attempt:
 def _key(what: str, of: object) -> str:
     """The key of a shared file."""
     return json.dumps([what, of], sort_keys=True)
-
-
-def computed_by(*, taken: bool) -> str:
-    """Which look has computed a control, in words; `taken`: whether the file was there."""
-    return "another look" if taken else "this look"
-
-
-def _made_once(
-    shared: SharedFiles | None,
-    key: str,
-    private_fd: int,
-    name: str,
-    make: Callable[[], dict[str, Any]],
-    *,
-    cancelled: threading.Event,
-) -> tuple[dict[str, Any], bool]:
-    """As SharedFiles.get; where nothing is shared, the file is made."""
-    return (make(), False) if shared is None else shared.get(key, private_fd, name, make, cancelled)
 
 
 def _control_key(about: Mapping[str, Any]) -> str:

@@ -194,7 +194,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "control-computed": (INFO, "{clip}: its control {key} was computed in {took} ({device})"),
     "control-note": (WARNING, "{clip}: its control {key}: {note}"),
     "control-kept": (INFO, "{clip}: its control {key} is kept for the clip's other looks, {size}"),
-    "control-taken": (INFO, "{clip}: its control {key} was computed by another look of the clip"),
+    "control-taken": (INFO, "{clip}: its control {key} was computed by {by}"),
     "sound-left-out": (WARNING, "{clip}: comes out without sound: {problem}"),
     "sound-changed": (WARNING, "{clip}: {problem}"),
     "progress": (INFO, "{clip}: {percent} % ({stage}), {eta} left"),

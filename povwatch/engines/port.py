@@ -68,7 +68,7 @@ class Engine(Protocol):
         fields, with absolute paths of controls). `keep_controls` is there and true if the control videos are wanted.
         `speed` is there if it is not exact: how much may be approximated (core/speed.py). An artifact whose engine
         heeded it has `approximated`, whose `what` is a sentence for people. `control_files` and `leave_control_files`
-        are there if the clip has further looks: see control_files.py, which an engine may ignore.
+        are there if the clip has further looks or seeds: see control_files.py, which an engine may ignore.
 
         Returns the artifact, as JSON values: `path` (a file inside `context.workdir`), `frames`, `seconds` (stage to
         seconds), and whatever else should be on record. `controls` (hint key to a file inside `context.workdir`) are

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from povwatch import __version__
-from povwatch.attempt.attempt import computed_by
 from povwatch.core import layout
 from povwatch.core.cosmos import CONTROLS
 from povwatch.engines.control_files import left_by, used_by
@@ -157,7 +156,7 @@ def _control_files(attempt: Attempt) -> dict[str, Any]:
     found = {
         one["setting"]["key"]: {
             **{key: one[key] for key in ("sha256", "size", "frames", "setting")},
-            "computed_by": computed_by(taken=one in taken),
+            "computed_by": str(attempt.who_computed(one["sha256"])),
         }
         for one in [*taken, *made]
     }

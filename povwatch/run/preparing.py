@@ -22,8 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.attempt.attempt import Attempt, computed_by, keep_source, kept_missing
-from povwatch.attempt.judging import attempt_of
+from povwatch.attempt.attempt import Attempt, keep_source, kept_missing
+from povwatch.attempt.judging import attempt_of, planned, tries_of
+from povwatch.attempt.made_files import By
 from povwatch.core import layout
 from povwatch.core.background import JobWork
 from povwatch.core.changes import FoundInClip
@@ -90,6 +91,7 @@ class Preparing:
         self._keep_controls = config.publish.keep_controls
         self._speed = config.engine.speed
         self._hooks = config.hooks
+        self._quality = config.quality
         self._store = store
         self._queue = queue
         self._specs = specs
@@ -151,26 +153,27 @@ class Preparing:
         return active
 
     def share_controls(self, job: Job, attempt: Attempt) -> None:
-        """Give an attempt what other looks of its clip have computed, right before its engine begins.
+        """Give an attempt what other looks and seeds have computed, right before its engine begins.
 
         An engine computes edge and vis while it generates, so that no GPU waits for them. It leaves them as files if
-        another look waits.
+        another look waits, or another seed follows.
 
         Raises:
             PovwatchError: the private folder is gone, or is not povwatch's.
         """
-        if (shared := self._shared.of(job)) is not None:
-            attempt.take_control_files(shared.files)
-            attempt.leaves_control_files = self._shared.wanted_after(job)
+        shared = self._shared.of(job)
+        # a seed's second attempt computes them: the first may have failed because of them
+        before = _tried_before(job) if job.attempts <= 1 else None
+        attempt.take_control_files(shared.files if shared is not None else None, before)
+        looks = shared is not None and self._shared.wanted_after(job)
+        attempt.leaves_control_files = looks or self._seed_follows(job, attempt)
 
     def keep_controls(self, job: Job, attempt: Attempt) -> None:
         """Keep what an attempt's engine has computed, while another look of its clip waits."""
+        for key, digest in used_by(attempt.artifact).items():
+            _say_taken(job, key, attempt.who_computed(digest))
         shared = self._shared.of(job)
-        if shared is None:
-            return
-        for key in used_by(attempt.artifact):
-            say("control-taken", job, key=key)
-        if self._shared.wanted_after(job):
+        if shared is not None and self._shared.wanted_after(job):
             with suppress(OSError, PovwatchError):  # outputs/ is away or fails: the next look computes them
                 for one in attempt.keep_control_files(shared.files):
                     say("control-kept", job, key=one.key, size=spell_size(one.size))
@@ -218,6 +221,11 @@ class Preparing:
         self._ahead.clear()
 
     # -- helpers
+
+    def _seed_follows(self, job: Job, attempt: Attempt) -> bool:
+        """Whether another seed follows this one, as far as it is known: the first result may pass."""
+        plan, over = planned(self._quality, attempt.frozen.povwatch), len(tries_of(job).over)
+        return over + 1 < plan.most and (plan.every or over > 0)
 
     def _begin_ahead(self, job: Job, spec: Spec) -> None:
         referenced = self._referenced(job, spec)
@@ -279,8 +287,8 @@ class Preparing:
 
     def _log_annotated(self, *, job_id: int, key: str, made: dict[str, Any], seconds: float) -> None:
         job = self._store.job(job_id)
-        if made["computed_by"] != computed_by(taken=False):
-            say("control-taken", job, key=key)
+        if made["computed_by"] != By.THIS:
+            _say_taken(job, key, By(made["computed_by"]))
             return
         say("control-computed", job, key=key, took=spell_duration(seconds), device=made.get("device", "?"))
         for note in made.get("notes", ()):
@@ -366,8 +374,12 @@ def _prepare(
     elif shared.give(attempt, inputs, clip, making.set, cancelled):
         taken = "shared with another look"
     files = shared.files if shared else None
-    attempt.complete(inputs, clip, cancelled, shared=files, annotator=annotator, gauge=making)
+    attempt.complete(inputs, clip, cancelled, shared=files, before=before, annotator=annotator, gauge=making)
     return taken
+
+
+def _say_taken(job: Job, key: str, by: By) -> None:
+    say("control-taken", job, key=key, by="another look of the clip" if by is By.LOOK else by)
 
 
 def _tried_before(job: Job) -> Attempt | None:

@@ -83,3 +83,15 @@ def test_once_for_two_looks(here) -> None:
     assert {own["computed_by"], other["computed_by"]} == {"this look", "another look"}
     computed = [line for line in here.events("control-computed") if line["clip"].startswith("pair.mp4")]
     assert len(computed) == 1
+
+
+def test_once_for_two_seeds(here) -> None:
+    """The seeds of a clip have one depth and one edge: the first computes them, and the second takes them."""
+    ask(here, "best.mp4", depth={}, edge={}, povwatch={"best_of": 2, "by": "blur_ssim"})
+    manifest = here.done("best.mp4")
+    assert [one["seed"] for one in manifest["quality"]["tries"]] == [3, 4]
+    by = "this look" if manifest["seed"] == 3 else "an earlier seed"
+    assert {key: made["computed_by"] for key, made in manifest["control_files"].items()} == {"edge": by, "depth": by}
+    assert [line["key"] for line in here.events("control-computed", clip="best.mp4")] == ["depth"]
+    taken = here.events("control-taken", clip="best.mp4")
+    assert {(line["key"], line["by"]) for line in taken} == {("edge", "an earlier seed"), ("depth", "an earlier seed")}

@@ -1,8 +1,9 @@
-"""The copies that the looks of a clip share: made once, with a real clip, and gone when no look needs them."""
+"""What the looks and seeds of a clip share: made once, with a real clip, and gone when no look needs it."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import threading
 import time
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 from support.looks import PERIOD, Looks
 
+from povwatch.attempt.judging import tries_of
 from povwatch.attempt.shared_files import SharedFiles
+from povwatch.core.changes import TryOver
 from povwatch.core.errors import JobFailed
 from povwatch.core.job import JobState
+from povwatch.core.quality import Try
 from povwatch.engines.control_files import ControlFile
 from povwatch.files.fs import closing
 from povwatch.media.errors import MediaStopped
@@ -25,8 +29,8 @@ pytestmark = pytest.mark.usefixtures("forked_media_children")
 class Sharing(Looks):
     """A clip whose looks are queued. Their copies are made for attempts that nobody runs."""
 
-    def __init__(self, folder):
-        super().__init__(folder)
+    def __init__(self, folder, **sections):
+        super().__init__(folder, **sections)
         self.copy(frames=5, audio="aac", fps=25)
 
     def queue(self, *looks):
@@ -47,6 +51,24 @@ class Sharing(Looks):
             found.append(self.begin(look))
             self.settle()
             assert found[-1].prepared, found[-1].failure
+        return found
+
+    def try_over(self, active):
+        """Have the look's next seed tried, after this attempt."""
+        job, attempt = self.app.store.job(active.job), active.attempt
+        tried = Try(0, active.run_id, job.spec_hash, job.source_hash, attempt=json.loads(attempt.to_json()))
+        tries = tries_of(job).with_try(tried)
+        for state in (JobState.RUNNING, JobState.CHECKING):
+            self.move(self.app.store.job(job.id), "waiting", state=state, run_id=active.run_id)
+        self.app.store.apply(self.app.store.job(job.id), TryOver(fields={}, detail="", tries=tries.to_json()))
+
+    def next_seed(self, active):
+        """The attempt at the next seed, with its copies, after this one."""
+        self.try_over(active)
+        job = self.app.store.job(active.job)
+        found = self.app.preparing.begin(job, f"seed{len(tries_of(job).over)}", self.app.grace.spec_of(job))
+        self.settle()
+        assert found.prepared, found.failure
         return found
 
     def shared(self):
@@ -216,12 +238,13 @@ def test_clip_with_its_own_look_alone(here):
     assert here.shared() == []
 
 
+def refused(*_, **__):
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
 def test_without_hard_links(here, monkeypatch):
     """On a file system without hard links, each look has its own copies."""
     here.queue("night")
-
-    def refused(*_, **__):
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", refused)
     found = here.prepare("", "night")
@@ -531,3 +554,98 @@ def test_another_prompt_is_computed_anew(annotated):
     annotated.settle()
     taken = preparing.take(job, other)
     assert Path(taken.attempt.references["seg.control_path"]).read_bytes() == b"seg table"
+
+
+def test_seeds_compute_one_depth(annotated, capsys):
+    """Each further seed of a clip takes the depth and the segments of the seed before; a kill in between costs none."""
+    annotated.queue_asking(**{"": DEPTH | seg("cup") | {"seed": 0, "povwatch": {"best_of": 4}}})
+    (first,) = annotated.prepare("")
+    second = annotated.next_seed(first)
+    annotated.restart(away=1)
+    annotated.app.preparing._annotator = annotated.annotator
+    annotated.rescan()
+    annotated.until(PERIOD)
+    third = annotated.next_seed(second)
+    assert annotated.annotator.asked == [("depth", ""), ("seg", "cup")]
+    for kind in ("depth", "seg"):
+        files = [Path(one.attempt.references[f"{kind}.control_path"]) for one in (first, second, third)]
+        assert len({file.stat().st_ino for file in files}) == 1
+        assert [file.parent.name for file in files] == [Path(one.attempt.folder).name for one in (first, second, third)]
+    who = [one.attempt.annotated["depth"]["computed_by"] for one in (first, second, third)]
+    assert who == ["this look", "an earlier seed", "an earlier seed"]
+    assert annotated.shared() == []
+    said = capsys.readouterr().out
+    assert [said.count(f"[info     ] {name}") for name in ("control-computed", "control-taken")] == [2, 4]
+
+
+def test_seed_after_another_looks_depth(annotated):
+    """A seed says that its depth was computed by another look, where the seed before has got it from there."""
+    annotated.queue_asking(night=DEPTH, rain=DEPTH)
+    _, rain = annotated.prepare("night", "rain")
+    again = annotated.next_seed(rain)
+    assert again.attempt.annotated["depth"]["computed_by"] == "another look"
+    assert annotated.annotator.asked == [("depth", "")]
+
+
+@pytest.mark.parametrize("how", ["gone", "no hard links", "another prompt"])
+def test_seed_computes_again(annotated, monkeypatch, how):
+    """A seed computes a control itself if that of the seed before cannot be taken, or is another one."""
+    annotated.queue_asking(**{"": seg("cup")})
+    (first,) = annotated.prepare("")
+    if how == "gone":
+        Path(first.attempt.references["seg.control_path"]).unlink()
+    elif how == "another prompt":
+        annotated.write("", **seg("table"))
+        annotated.rescan()
+        annotated.until(PERIOD + 1)
+    else:
+        monkeypatch.setattr(os, "link", refused)
+    again = annotated.next_seed(first)
+    said = "seg table" if how == "another prompt" else "seg cup"
+    assert Path(again.attempt.references["seg.control_path"]).read_bytes().decode() == said
+    assert (len(annotated.annotator.asked), again.attempt.annotated["seg"]["computed_by"]) == (2, "this look")
+
+
+def test_seeds_read_one_edge(computing):
+    """What the engine computes for a seed is read by all further ones, if it is known that some follow."""
+    computing.queue()
+    computing.write(povwatch={"best_of": 3})
+    computing.rescan()
+    computing.until(PERIOD + 1)
+    (first,) = computing.prepare("")
+    assert computing.generate(first) == []
+    second = computing.next_seed(first)
+    assert computing.generate(second) == [EDGE]
+    third = computing.next_seed(second)
+    assert computing.generate(third) == [EDGE]
+    assert not third.attempt.leaves_control_files, "it is the last one"
+    (taken,) = third.attempt.control_files
+    assert third.attempt.who_computed(taken["sha256"]) == "an earlier seed"
+    assert Path(taken["path"]).parent == Path(third.attempt.folder)
+
+
+def test_seed_that_may_pass_leaves_nothing(tmp_path):
+    """Where rules judge, the first seed leaves no control, as it may pass; the second does."""
+    computing = Computing(tmp_path, quality={"edge_f1": 1.0})
+    try:
+        computing.queue()
+        (first,) = computing.prepare("")
+        computing.generate(first)
+        second = computing.next_seed(first)
+        computing.generate(second)
+    finally:
+        computing.close()
+    assert [one.attempt.leaves_control_files for one in (first, second)] == [False, True]
+
+
+def test_second_attempt_computes_again(computing):
+    """A seed's second attempt gets no control of the seed before: the first may have failed because of it."""
+    computing.queue()
+    computing.write(povwatch={"best_of": 3})
+    computing.rescan()
+    computing.until(PERIOD + 1)
+    (first,) = computing.prepare("")
+    computing.generate(first)
+    second = computing.next_seed(first)
+    computing.move(computing.app.store.job(second.job), "waiting", attempts=2)
+    assert computing.generate(second) == []
