@@ -26,7 +26,7 @@ from povwatch.arrival import inspections
 from povwatch.arrival.watch import Watcher
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt import soundtrack
-from povwatch.config.settings import Arrival, Config, Disk, Engine, Grace, Page, Paths, Quality
+from povwatch.config.settings import Arrival, Config, Disk, Engine, Grace, Page, Paths, Quality, Section, SpecDefaults
 from povwatch.core import layout
 from povwatch.core.background import JobWork
 from povwatch.core.job import JobState
@@ -55,7 +55,7 @@ SCENARIOS = ("plain", "taken", "late", "hooked", "refused", "looks", "seeds")
 """plain: one clip. taken: somebody takes the result's name when it is promised. late: an attempt that was given up
 comes back with its result while, and after, the next one runs. hooked, refused: with hooks, see toy_hooks.py. looks: a
 clip with two further looks, which keep what a file in outputs/ shows. seeds: no result passes, and
-two are tried."""
+two are tried, which share a control that is computed before the worker generates."""
 
 SLEEPS = 60
 """Of the loop with nothing under way, before a run is taken for stuck; a healthy one takes a dozen."""
@@ -294,7 +294,10 @@ def at_work(background: Background) -> bool:
 
 def config(folders: Folders, programs: Programs, scenario: str) -> Config:
     """Without a grace."""
-    judged = {"quality": Quality(edge_f1=toys.EDGE_F1 + 0.1, tries=SEEDS)} if scenario == "seeds" else {}
+    judged: dict[str, Section] = {}
+    if scenario == "seeds":
+        spec = SpecDefaults(controls={"edge": 0.6, "depth": 0.4})
+        judged = {"quality": Quality(edge_f1=toys.EDGE_F1 + 0.1, tries=SEEDS), "spec": spec}
     return CONFIG.model_copy(update={"paths": folders.paths, "hooks": tuple(programs.hooks), **judged})
 
 
