@@ -7,11 +7,13 @@ import itertools
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from support import forked, forked_media, tiny_needs
+from support.deferred import COLLECTED
 
 from povwatch.media import run
 
@@ -69,23 +71,24 @@ def pytest_collection_modifyitems(config, items):
     Then come the tests that share what they load, each group in one worker: others take over only what a worker would
     do last. The other files whose tests wait are spread over the tests that compute: so some test computes at any time.
     """
+    config.stash[COLLECTED] = frozenset(sys.modules)
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     long, loading, waiting, computing = [], [[] for _ in LOADING], [], []
-    for item in items:
-        place = next((n for n, paths in enumerate(LOADING) if paths & {item.path, *item.path.parents}), None)
+    for path, group in itertools.groupby(items, key=lambda item: item.path):
+        file = list(group)
+        place = next((n for n, paths in enumerate(LOADING) if paths & {path, *path.parents}), None)
         if place is not None:
-            loading[place].append(item)
-        elif item.path.parent.name in LONG:
-            long.append(item)
-        elif item.path.relative_to(TESTS).parts[0] == COMPUTING:
-            computing.append(item)
+            loading[place] += file
+        elif path.parent.name in LONG:
+            long += file
+        elif path.relative_to(TESTS).parts[0] == COMPUTING:
+            computing += file
         else:
-            waiting.append(item)
-    files = [list(group) for _, group in itertools.groupby(waiting, key=lambda item: item.path)]
+            waiting.append(file)
     ordered = []
     for number in range(workers):  # pytest-xdist gives each worker as many of what is left, in this order
         first = [*long[number::workers], *itertools.chain(*loading[number::workers])]
-        mine = files[number::workers]
+        mine = waiting[number::workers]
         size = (len(items) - len(ordered)) // (workers - number) - len(first) - sum(len(file) for file in mine)
         share, computing = computing[: max(size, 0)], computing[max(size, 0) :]
         ordered += first

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import importlib
 
+import pytest
+
+COLLECTED = pytest.StashKey[frozenset[str]]()
+"""The names of the modules that were imported when all tests had been collected."""
+
 
 class Deferred:
     """A module by its name. Reading an attribute imports it; a test patches the module itself, by its name."""

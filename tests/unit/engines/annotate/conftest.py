@@ -9,6 +9,8 @@ from povwatch.media.info import Prepared
 @pytest.fixture
 def annotators(tiny, monkeypatch):
     """The tiny models are where the real ones would be."""
+    from support import tiny_model  # noqa: F401, PLC0415 - makes torchvision importable; not every test here has torch
+
     monkeypatch.setenv("HF_HOME", str(tiny.parent / "annotators"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
 

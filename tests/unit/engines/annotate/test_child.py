@@ -11,12 +11,14 @@ from support import tiny_needs
 
 tiny_needs.skip_without()
 
-import torch  # noqa: E402
-from support import tiny_model  # noqa: E402, F401 - it makes torchvision importable
+from support.deferred import Deferred  # noqa: E402
 
 from povwatch.core.errors import JobFailed  # noqa: E402
-from povwatch.engines.annotate import child, depth, presence  # noqa: E402
+from povwatch.engines.annotate import child, presence  # noqa: E402
 from povwatch.engines.annotate.annotation import DEPTH_ANYTHING, Annotated  # noqa: E402
+
+torch = Deferred("torch")
+depth = Deferred("povwatch.engines.annotate.depth")
 
 pytestmark = pytest.mark.usefixtures("annotators", "one_thread")
 
@@ -72,7 +74,7 @@ def test_gpu_that_fails(clip, monkeypatch, full):
     class Properties:
         total_memory = 140 * 10**9
 
-    monkeypatch.setattr(depth, "depth", compute)
+    monkeypatch.setattr("povwatch.engines.annotate.depth.depth", compute)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda _: None)

@@ -13,11 +13,14 @@ from support import tiny_needs, upstream_source
 
 tiny_needs.skip_without()
 
-import torch  # noqa: E402
-from support import tiny_model  # noqa: E402, F401 - it makes torchvision importable
+from support.deferred import Deferred  # noqa: E402
 
-from povwatch.engines.annotate import depth, estimate, presence, video  # noqa: E402
+from povwatch.engines.annotate import presence, video  # noqa: E402
 from povwatch.media.errors import MediaError  # noqa: E402
+
+torch = Deferred("torch")
+depth = Deferred("povwatch.engines.annotate.depth")
+estimate = Deferred("povwatch.engines.annotate.estimate")
 
 pytestmark = pytest.mark.usefixtures("annotators", "one_thread")
 

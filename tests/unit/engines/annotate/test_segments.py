@@ -15,17 +15,16 @@ from support import tiny_needs, upstream_source
 
 tiny_needs.skip_without()
 
-import torch  # noqa: E402
-from support import tiny_model  # noqa: E402, F401 - it makes torchvision importable
-from transformers import (  # noqa: E402
-    GroundingDinoForObjectDetection,
-    GroundingDinoProcessor,
-    Sam2VideoModel,
-    Sam2VideoProcessor,
-)
+from support.deferred import Deferred  # noqa: E402
 
 from povwatch.core.errors import JobFailed  # noqa: E402
-from povwatch.engines.annotate import detect, presence, segments, track, video  # noqa: E402
+from povwatch.engines.annotate import presence, video  # noqa: E402
+
+torch = Deferred("torch")
+transformers = Deferred("transformers")
+detect = Deferred("povwatch.engines.annotate.detect")
+segments = Deferred("povwatch.engines.annotate.segments")
+track = Deferred("povwatch.engines.annotate.track")
 
 pytestmark = pytest.mark.usefixtures("annotators", "one_thread")
 
@@ -93,7 +92,7 @@ def test_boxes_are_upstreams(clip, monkeypatch, surest):
     """The boxes are those of upstream's code, the second thresholds included; both find nothing if all is unlikely."""
     picture = next(video.frames(clip(frames=1)))
     Image.fromarray(picture).save("1.png")
-    forward = GroundingDinoForObjectDetection.forward
+    forward = transformers.GroundingDinoForObjectDetection.forward
 
     def sure(*arguments, **named):
         found = forward(*arguments, **named)
@@ -101,12 +100,12 @@ def test_boxes_are_upstreams(clip, monkeypatch, surest):
         found.logits = torch.logit(likely / likely.max() * surest)
         return found
 
-    monkeypatch.setattr(GroundingDinoForObjectDetection, "forward", sure)
+    monkeypatch.setattr(transformers.GroundingDinoForObjectDetection, "forward", sure)
     folder = str(presence.folders("seg")[0])
     model = SimpleNamespace(
         device="cpu",
-        processor=GroundingDinoProcessor.from_pretrained(folder),
-        grounding_model=GroundingDinoForObjectDetection.from_pretrained(folder).eval(),
+        processor=transformers.GroundingDinoProcessor.from_pretrained(folder),
+        grounding_model=transformers.GroundingDinoForObjectDetection.from_pretrained(folder).eval(),
     )
     find = run(SAM2, "get_boxes_from_text", torch=torch, np=np, Image=Image, print=lambda *_: None)
     theirs = find(model, "1.png", PROMPT)["boxes"]
@@ -119,7 +118,10 @@ def test_masks_are_those_of_the_whole_clip(clip):
     """With the memory of a few frames the masks are the same as with the whole clip, longer than that memory."""
     made = clip(frames=9)
     folder = str(presence.folders("seg")[1])
-    model, processor = Sam2VideoModel.from_pretrained(folder).eval(), Sam2VideoProcessor.from_pretrained(folder)
+    model, processor = (
+        transformers.Sam2VideoModel.from_pretrained(folder).eval(),
+        transformers.Sam2VideoProcessor.from_pretrained(folder),
+    )
     whole = list(video.frames(made))
     session = processor.init_video_session()
     for picture in whole:
@@ -165,7 +167,7 @@ def test_segments_of_a_clip(clip):
 
 def test_nothing_is_found(clip, monkeypatch):
     """A prompt that finds nothing fails with the prompt, and says what to name."""
-    monkeypatch.setattr(detect, "THRESHOLDS", ((1.1, 0.25), (1.1, 0.1)))
+    monkeypatch.setattr("povwatch.engines.annotate.detect.THRESHOLDS", ((1.1, 0.25), (1.1, 0.1)))
     with pytest.raises(JobFailed, match=r"nothing was found in the clip's first frame for 'a .* [.]{3}'") as failed:
         computed(clip(frames=1), "a " * 200)
     assert "seg.control_prompt" in failed.value.todo
@@ -181,6 +183,6 @@ def test_things_that_are_lost_at_once(clip, monkeypatch):
     """Things that SAM 2 does not keep give a black control, and the log says so."""
     black = (np.zeros((1, 48, 64), np.bool_) for _ in range(2))
     monkeypatch.setattr(track.Tracker, "follow", lambda *_: black)
-    monkeypatch.setattr(segments, "boxes", lambda *_: (BOXES[:1], False))
+    monkeypatch.setattr("povwatch.engines.annotate.segments.boxes", lambda *_: (BOXES[:1], False))
     shown, things, notes = computed(clip(frames=2))
     assert (shown.max(), things, notes) == (0, 1, [segments.EMPTY])
