@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from povwatch.attempt.attempt import Attempt, keep_source, kept_missing
-from povwatch.attempt.judging import attempt_of, planned, tries_of
+from povwatch.attempt.judging import attempt_of, real_plan, tries_of
 from povwatch.attempt.made_files import By
 from povwatch.core import layout
 from povwatch.core.background import JobWork
@@ -224,7 +224,7 @@ class Preparing:
 
     def _seed_follows(self, job: Job, attempt: Attempt) -> bool:
         """Whether another seed follows this one, as far as it is known: the first result may pass."""
-        plan, over = planned(self._quality, attempt.frozen.povwatch), len(tries_of(job).over)
+        plan, over = real_plan(self._quality, attempt.frozen.povwatch), len(tries_of(job).over)
         return over + 1 < plan.most and (plan.every or over > 0)
 
     def _begin_ahead(self, job: Job, spec: Spec) -> None:
