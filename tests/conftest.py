@@ -43,6 +43,7 @@ LOADING = (
     {TESTS / "integration/test_cosmos_engine.py"},
     {TESTS / "upstream_real/test_claims.py"},
     {TESTS / "acceptance/test_page.py"},  # Chromium, and the folder that it looks at
+    {TESTS / "pool"},  # a Ray cluster
 )
 """Folders and files whose tests share what takes seconds to load."""
 

@@ -57,6 +57,7 @@ VERBS = {
     "schema": "specs",
     "report": "report",
     "notify": "notify",
+    "pool": "pool",
     "marks": "marks",
 }
 """Each verb, and its module, which is imported only when the verb is used: `povwatch status` is typed often."""

@@ -269,6 +269,35 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "notify-unavailable": (WARNING, "notifications are not sent: {problem} Next try {at}; clips go on"),
     "notify-unchecked": (WARNING, "the [[notify]] entries could not be checked: {problem}. Clips go on"),
     "notify-idle": (INFO, "{origin} has no [[notify]]: there is nobody to tell"),
+    # -- the bridge to other machines
+    "bridge-idle": (INFO, '{origin} has no [pool] kind = "ray": no other machine is asked to work'),
+    "bridge-started": (INFO, "povwatch pool {version} with Ray {ray} serves the daemon at {socket} (pid {pid})"),
+    "bridge-stopped": (INFO, "stopped; the daemon gives back what other machines worked on"),
+    "bridge-died": (
+        ERROR,
+        "the bridge {how}; the daemon gives back what it worked on. Another one starts in {seconds} s",
+    ),
+    "bridge-waits": (INFO, "no daemon listens at {socket} ({problem}): it is waited for"),
+    "bridge-taken": (INFO, "the daemon at {socket} has taken this bridge"),
+    "bridge-alone": (
+        WARNING,
+        "the daemon at {socket} is gone: workers leave their jobs, keep their engines and wait for it",
+    ),
+    "bridge-misunderstood": (ERROR, "the daemon sent what is no message: {problem}"),
+    "bridge-connected": (INFO, "the cluster at {address} has {nodes} node(s)"),
+    "bridge-unreachable": (
+        WARNING,
+        "no other machine can work: {problem} Clips are taken in, and this machine's own workers go on",
+    ),
+    "bridge-open": (WARNING, "the cluster is open to everybody who reaches it. {problem}"),
+    "bridge-node-joined": (INFO, "{node} belongs to the cluster, with {gpus} GPU(s)"),
+    "bridge-node-gone": (WARNING, "{node} does not belong to the cluster any more"),
+    "bridge-node-refused": (ERROR, "{node} gets no work for now. {problem}"),
+    "bridge-node-note": (WARNING, "{problem}"),
+    "bridge-worker-placed": (INFO, "worker {worker} runs on {node} (pid {pid} there)"),
+    "bridge-worker-gone": (INFO, "worker {worker} on {node} is gone ({reason}). {detail}"),
+    "bridge-worker-lost": (WARNING, "a worker could not begin: {problem} The next one is asked for in {seconds} s"),
+    "bridge-chunk-waits": (WARNING, "a finished chunk of worker {worker} could not be fetched yet: {problem}"),
     # -- metrics
     "metrics-served": (INFO, "metrics are at {address}"),
     "metrics-unserved": (

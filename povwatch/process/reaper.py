@@ -1,4 +1,4 @@
-"""Runs a hook, somebody else's program, so that no process of it outlives it.
+"""Runs a hook, somebody else's program, so that no process of it outlives it. On a node of a pool it runs a worker.
 
 This process is a "subreaper": a descendant whose parent is gone becomes its child. So no descendant of the hook gets
 away, neither by a new session nor by a double fork.
@@ -6,6 +6,8 @@ away, neither by a new session nor by a double fork.
 One line of JSON comes in on stdin (argv, cwd, env). A second line means that the hook is to end. The end of stdin means
 that the daemon is gone. Lines of JSON go out on stdout: {"started": pid} or {"error": errno, "text": s}, then
 {"status": n, "left": [names]}. The hook prints to stderr.
+Two more fields are for a worker: `keeps` are descriptors that it inherits, and with `apart` this process is nobody's
+child, since Ray kills the children of a process that it ends.
 
 This file is started by its path, so it imports the standard library alone.
 """
@@ -40,6 +42,9 @@ prctl = ctypes.CDLL(None, use_errno=True).prctl
 def main() -> None:
     """Run one hook to its end."""
     request = json.loads(sys.stdin.buffer.readline())
+    if request.get("apart") and os.fork():
+        os._exit(0)
+    keeps = request.get("keeps", ())
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     bell, ring = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(ring)
@@ -53,6 +58,7 @@ def main() -> None:
             stdin=subprocess.DEVNULL,
             stdout=OUTPUT,
             stderr=OUTPUT,
+            pass_fds=keeps,
             start_new_session=True,
             preexec_fn=lambda: _as_new(us),  # noqa: PLW1509 - there is one thread here
         )
@@ -60,6 +66,8 @@ def main() -> None:
         answer({"error": getattr(error, "errno", None) or 0, "text": str(error)})
         os._exit(0)
     answer({"started": hook.pid})
+    for fd in keeps:  # else the other end would not notice that the worker is gone
+        os.close(fd)
     status = follow(hook.pid, bell)
     left = end_all({hook.pid})
     answer({"status": -signal.SIGKILL if status is None else status, "left": left})

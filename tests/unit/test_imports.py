@@ -34,7 +34,7 @@ PURE = [
     *("files/names.py", "arrival/settle.py", "workers/states.py", "engines/devices.py", "gpu/headroom.py"),
     *("spec/model.py", "spec/parse.py", "spec/lint.py", "spec/first.py", "spec/variables.py"),
     *("spec/placeholders.py", "spec/choices.py", "media/turn.py", "cli/rows.py"),
-    "page/cards.py",
+    *("page/cards.py", "bridge/scaling.py", "bridge/paths.py"),
 ]
 """No clock, disk or threads."""
 
@@ -51,9 +51,11 @@ ONLY = {
     "watchdog": {"arrival/watch.py"},
     "subprocess": {
         *("process/start.py", "process/child.py", "process/reaper.py"),
+        "bridge/host.py",
         *("engines/choice.py", "engines/upstream/downloads.py", "cli/doctor.py"),
     },
     "apprise": {"notifications/services.py"},
+    "ray": {"bridge/cluster.py"},
     "prometheus_client": {"metrics/figures.py", "metrics/exporter.py"},
     "httpx2": {"models/hub.py"},
     "huggingface_hub": {"models/hub.py", "engines/transfer/weights.py"},
@@ -99,7 +101,7 @@ FLOORS = [
     ["hooks"],
     ["queue"],
     ["arrival", "grace", "run", "results"],
-    ["ops", "notifications", "metrics"],
+    ["ops", "notifications", "metrics", "bridge"],
     ["page"],
     ["daemon"],
     ["cli"],
