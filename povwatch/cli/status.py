@@ -29,6 +29,7 @@ from povwatch.grace import clock as clockwork
 from povwatch.journal import members
 from povwatch.journal.lock import holder
 from povwatch.media.damage import describe_damage, describe_sizes
+from povwatch.ops.report.gather import seeds_of, spec_of
 from povwatch.queue.schedule import PAUSE, describe_pause
 from povwatch.service.log import one_line
 from povwatch.spec.inputs_folder import InputsFolder
@@ -162,7 +163,8 @@ def as_object(job: Job, reader: JournalReader, *, whole: bool = False) -> dict[s
         found["source"] = source = members(job.source_info) if job.source_info else None
         found["damaged"] = describe_damage((source or {}).get("damage")) or None
         found["resized"] = describe_sizes((source or {}).get("resized")) or None
-        found["spec"] = members(job.spec_json) if job.spec_json else None
+        found["spec"] = spec_of(job)
+        found |= seeds_of(job)
         found["scores"] = dict(scored.get("scores") or {}) or None
         found["missing"] = dict(scored.get("missing") or {}) or None
         found["quality"] = _quality(job)

@@ -94,6 +94,10 @@ class JournalReader:
         """Whether a clip had no job before this one."""
         return self._read.earlier_job(self._db, path=job.path, id=job.id) is None
 
+    def done_before(self, job: Job) -> Job | None:
+        """The newest job of a job's clip and look, before it, that has a result."""
+        return _job(self._read.latest_done(self._db, path=job.path, look=job.look, id=job.id))
+
     def looks(self, path: bytes) -> list[Job]:
         """The newest job of each look of a clip, its own first."""
         return _jobs(self._read.latest_of_looks(self._db, path=path))

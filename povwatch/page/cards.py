@@ -17,7 +17,7 @@ from povwatch.core.job import BAD_ENDS, CLAIMED, Job, JobState, Waiting
 from povwatch.core.layout import shown
 from povwatch.grace.clock import CLOCK_RUNS
 from povwatch.journal import members
-from povwatch.ops.report.gather import line_of
+from povwatch.ops.report.gather import line_of, seeds_of, spec_of
 from povwatch.publish import Sealed
 from povwatch.service.log import one_line
 
@@ -71,13 +71,22 @@ def describe(job: Job, events: Sequence[Event], now: float) -> dict[str, Any]:
         "constant": source.get("constant"),
         "duration": line.source.duration,
         "codec": source.get("codec"),
-        "spec": _given(members(job.spec_json)) if job.spec_json else None,
+        "spec": _given(spec_of(job)),
         "scores": scores(dict(line.scores)),
-    }
+    } | seeds_of(job)
     if job.state is JobState.GRACE and job.waiting_on in CLOCK_RUNS and job.grace_left is not None:
         found["starts"] = (job.grace_saved_at or now) + job.grace_left
     # Lone surrogates, a JSON may hold some, would not be encoded; and the page needs no more than it shows.
     return {key: value for key, value in found.items() if value not in (None, "", {}, [])}
+
+
+def describe_earlier(job: Job) -> dict[str, Any]:
+    """What the page says about an earlier job, whose result is there while its clip runs again, or has failed.
+
+    Args:
+        job: it is done.
+    """
+    return {"job": job.id, "ended": round(job.updated_at, 1), "engine": job.engine} | seeds_of(job)
 
 
 def _given(spec: Any) -> Any:  # noqa: ANN401 - any part of a JSON
@@ -157,7 +166,13 @@ def address(path: bytes, beyond: bytes = b"") -> str:
 
 def as_text(found: dict[str, Any], texts: dict[str, int]) -> str:
     """A card as JSON in ASCII, for a script. A long text in it is `{"$": n}`, the n-th of `texts`, which grows."""
-    return as_json(found | ({"spec": _shortened(found["spec"], texts)} if "spec" in found else {}))
+    if "earlier" in found:
+        found = found | {"earlier": _with_short_spec(found["earlier"], texts)}
+    return as_json(_with_short_spec(found, texts))
+
+
+def _with_short_spec(found: dict[str, Any], texts: dict[str, int]) -> dict[str, Any]:
+    return found | ({"spec": _shortened(found["spec"], texts)} if "spec" in found else {})
 
 
 LONG = 60

@@ -51,6 +51,8 @@ class Row:
     problem: str
     output: str
     """The result's address; empty if there is none."""
+    earlier: bool
+    """Whether the result is of an earlier job."""
 
 
 @dataclass(frozen=True, slots=True)

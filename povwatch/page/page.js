@@ -159,9 +159,12 @@
       const low = (way === "worst") === higher(key);
       return scored.reduce((a, b) => ((low ? b.scores[key] < a.scores[key] : b.scores[key] > a.scores[key]) ? b : a));
     }
-    return clip.jobs.find((job) => GROUP_OF[job.state] === clip.group && (clip.group !== "done" || job.picture)) || clip.jobs[0];
+    return clip.jobs.find((job) => GROUP_OF[job.state] === clip.group);
   }
   const done = (job) => job.state === "done";
+
+  /** What is known of a job's result, or of an earlier one while the clip runs again; undefined if there is none. */
+  const resultOf = (job) => (done(job) ? job : job.earlier);
   const lookName = (job) => job.look || "own";
 
   /** Seconds that clips have taken lately: the middle of them. */
@@ -439,6 +442,7 @@
     const job = face(clip);
     const about = [
       clip.folder, job.frames ? plural(job.frames, "frame") : "", job.duration ? spell(job.duration) : "",
+      job.earlier ? "earlier result" : "",
     ].filter(Boolean).join(" · ");
     const looks = clip.jobs.length > 1
       ? h("span", { class: "looks" }, clip.jobs.map((one) =>
@@ -447,7 +451,7 @@
     const words = [
       clip.clip, clip.jobs.map((one) => `${clip.jobs.length > 1 ? `${lookName(one)}: ` : ""}${one.state}${
         markOf(one).mark ? `, ${markOf(one).mark}ed` : ""}`).join(", "), mainScore(clip, job),
-      job.passed === false ? "did not pass" : "",
+      job.passed === false ? "did not pass" : "", job.earlier ? "An earlier result is there" : "",
     ].filter(Boolean).join(". ");
     return h("button", { type: "button", class: `card ${clip.group}`, "aria-label": words, onclick: () => open(clip.path) },
       h("span", { class: "face" }, done(job) && job.picture ? pictureOf(clip, job) : panel(clip, job)),
@@ -1043,14 +1047,16 @@
       const found = [];
       const several = this.clip.jobs.length > 1;
       for (const job of this.clip.jobs) {
-        const own = job.views || [{ what: "input", at: job.at, codec: job.codec }];
-        for (const view of own) {
+        const input = { what: "input", at: job.at, codec: job.codec };
+        const made = (resultOf(job) || {}).views || [];
+        for (const view of done(job) && made.length ? made : [input, ...made]) {
           if (view.what === "input") {
             if (!found.length) found.push({ ...view, id: "input", name: "Input", look: "" });
             continue;
           }
-          const what = view.what === "result" ? (job.kind === "preview" ? "Preview" : "Result") : capital(view.what);
-          const name = !several ? what : view.what === "result" ? lookName(job) : `${what}, ${lookName(job)}`;
+          const kind = view.what === "result" ? (resultOf(job).kind === "preview" ? "preview" : "result") : view.what;
+          const what = capital(job.earlier ? `earlier ${kind}` : kind);
+          const name = !several ? what : done(job) && view.what === "result" ? lookName(job) : `${what}, ${lookName(job)}`;
           found.push({ ...view, id: `${job.look} ${view.what}`, name, look: job.look });
         }
       }
@@ -1076,11 +1082,12 @@
 
     async load() {
       const { job } = this;
-      const times = await timesOf(job);
+      const about = { rate: job.rate, frames: job.frames, ...resultOf(job) };
+      const times = await timesOf(about);
       if (!this.clip || this.job !== job) return;
-      const [top, bottom] = String(job.rate || "25/1").split("/").map(Number);
+      const [top, bottom] = String(about.rate || "25/1").split("/").map(Number);
       const seconds = times.map((time) => time / 1e6);
-      this.player.clock(seconds, job.frames, top / (bottom || 1));
+      this.player.clock(seconds, about.frames, top / (bottom || 1));
       this.scrub.max = String(this.player.frames - 1);
       this.player.show(this.present());
       this.arrange();
@@ -1304,7 +1311,7 @@
       if (!this.clip) return;
       const now = byPath.get(this.clip.path);
       if (!now) return;
-      const videos = () => JSON.stringify([this.views(), this.job.uneven]);
+      const videos = () => JSON.stringify([this.views(), (resultOf(this.job) || {}).uneven]);
       const before = videos();
       const stamp = JSON.stringify([this.clip.jobs, this.far]);
       this.clip = now;
@@ -1365,6 +1372,21 @@
     return h("section", { class: "comparison" }, h("h3", {}, "Looks, worst first, by ", choice), h("table", {}, body));
   }
 
+  /** The names of a result's files, and links to them. */
+  function files(result) {
+    const video = (result.views || []).find((view) => view.what === "result");
+    const link = (at, text) => (at ? h("a", { href: at, target: "_blank", rel: "noopener" }, text) : null);
+    return h("p", { class: "files quiet" }, h("bdi", {}, `outputs/${result.output}`), link(video && video.at, "Open the video"),
+      link(result.manifest, "Open the manifest"), link(result.sheet, "Open the contact sheet"));
+  }
+
+  /** What is known of a result that was made before the clip ran again. */
+  function earlier(result) {
+    const scores = Object.entries(result.scores || {});
+    return section("Earlier result", table([["finished", moment(result.ended)], ...scores.map(([key, value]) => [scoreName(key), number(value)])]),
+      result.verdict ? h("p", { class: result.passed === false ? "short" : "quiet" }, result.verdict) : null, files(result));
+  }
+
   /** What is known of a job, as sections. */
   function facts(clip, job) {
     const parts = [];
@@ -1383,8 +1405,10 @@
     } else if (job.problem) {
       parts.push(h("section", { class: "error" }, h("h3", {}, done(job) ? "To be known" : capital(job.state)), h("p", {}, job.problem), todo));
     }
-    if (job.input) parts.push(h("p", { class: "quiet" }, job.input));
-    if (done(job) && job.constant === false && !job.uneven) {
+    const result = resultOf(job);
+    if (job.earlier) parts.push(earlier(job.earlier));
+    if (result && result.input) parts.push(h("p", { class: "quiet" }, result.input));
+    if (result && result.constant === false && !result.uneven) {
       parts.push(h("p", { class: "quiet" }, "The times of its uneven frames have not been read: frames are shown as if they were even."));
     }
     if (job.kind === "preview") {
@@ -1422,7 +1446,8 @@
     const pace = rate ? `${Number(rate.toFixed(3))} a second${job.constant === false ? ", uneven" : ""}` : "";
     const about = [
       ["frames", job.frames && `${job.frames}${pace ? `, ${pace}` : ""}`], ["size", size], ["length", spell(job.duration)],
-      ["look", job.look], ["engine", job.engine], ["GPU", job.gpu], ["GPU time", spell(job.gpu_seconds)],
+      ["look", job.look], ["seed", job.seed !== undefined && (job.json_seed === undefined ? String(job.seed) : `${job.seed} (${job.json_seed} in the JSON)`)],
+      ["engine", job.engine], ["GPU", job.gpu], ["GPU time", spell(job.gpu_seconds)],
       ["GPU memory", job.memory && `${(job.memory / 1e9).toFixed(1)} GB`],
       ["attempts", job.attempts > 1 && String(job.attempts)],
       ["finished", job.ended && moment(job.ended)],
@@ -1437,13 +1462,7 @@
       const text = () => JSON.stringify(full(job.spec), null, 2);
       parts.push(fold("JSON as it was run", copier(text, "Copy the JSON"), h("pre", { tabindex: "0" }, text())));
     }
-    if (job.output) {
-      const folder = (job.views || []).filter((view) => view.what === "result").map((view) => view.at)[0];
-      parts.push(h("p", { class: "files quiet" }, h("bdi", {}, `outputs/${job.output}`),
-        folder ? h("a", { href: folder, target: "_blank", rel: "noopener" }, "Open the video") : null,
-        job.manifest ? h("a", { href: job.manifest, target: "_blank", rel: "noopener" }, "Open the manifest") : null,
-        job.sheet ? h("a", { href: job.sheet, target: "_blank", rel: "noopener" }, "Open the contact sheet") : null));
-    }
+    if (job.output) parts.push(files(job));
     parts.push(fold("Keys", h("dl", { class: "keys" }, [
       ["space", "play, pause"], ["← →", "a frame"], ["shift ← →", "ten frames"], ["A, R", "accept, reject, and go on"],
       ["N", "note"], ["J, K", "next and previous clip"], ["W", "wipe"], ["H", "half speed"], ["L", "loop"], ["S", "sound"],

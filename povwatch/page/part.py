@@ -20,7 +20,7 @@ from povwatch.core.layout import shown
 from povwatch.core.stage import JobListener
 from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.media.errors import MediaStopped
-from povwatch.page.cards import address, as_text, describe, output_of
+from povwatch.page.cards import address, as_text, describe, describe_earlier, output_of
 from povwatch.page.files import INDEX, Contents, Row, write_page
 from povwatch.page.results import Place, Wanted, look_at
 
@@ -74,10 +74,18 @@ class Card:
     said: dict[str, Any]
     """From the journal."""
     output: bytes | None
+    """The result of this job, or of an earlier one."""
     seen: dict[str, Any] | None = None
-    """From the result, once it was looked at."""
+    """From that result, once it was looked at."""
+    earlier: dict[str, Any] = field(default_factory=dict)
+    """What the page says about the earlier job; empty if the result is of this one, or there is none."""
     text: str = field(default="", repr=False)
     """In JSON."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the result is an earlier one that is not there any more."""
+        return bool(self.earlier) and self.seen == {}
 
 
 def page_of(config: Config, *, store: JobStore, outputs_watch: OutputsWatch, wake: Callable[[], None]) -> Page | None:
@@ -205,14 +213,17 @@ class Page(JobListener):
         newest = self._newest.get((job.path, job.look), 0)
         if newest > job.id:
             return
+        before = self._cards.get(newest)
         if newest != job.id:
             self._forget(newest)
         now = self._store.clock.wall()
         said = describe(job, self._store.journal.events(job.id), now)
-        output = output_of(job, self._config.publish.layout)
-        before = self._cards.get(job.id)
+        output, earlier = output_of(job, self._config.publish.layout), {}
+        if job.state is not JobState.DONE and (done := self._store.journal.done_before(job)) is not None:
+            output = output_of(done, self._config.publish.layout)
+            earlier = describe_earlier(done)
         seen = before.seen if before is not None and before.output == output else None
-        self._cards[job.id] = card = Card(job.path, job.look, said, output, seen)
+        self._cards[job.id] = card = Card(job.path, job.look, said, output, seen, earlier)
         self._newest[job.path, job.look] = job.id
         if output is not None and seen is None:
             self._unseen.add(job.id)
@@ -221,7 +232,10 @@ class Page(JobListener):
     def _put(self, card: Card) -> None:
         """Put a card's present text onto the page."""
         place = {"at": address(card.path, self._place.to_inputs)}
-        card.text = as_text(card.said | place | (card.seen or {}), self._texts)
+        seen = card.seen or {}
+        if card.earlier:
+            seen = {"earlier": card.earlier | seen} if seen else {}
+        card.text = as_text(card.said | place | seen, self._texts)
         self._stale = True
 
     def _forget(self, job_id: int) -> None:
@@ -262,7 +276,7 @@ class Page(JobListener):
 
     def _wanted(self, jobs: Iterable[int], most: int) -> list[Wanted]:
         return [
-            Wanted(job_id, card.path, card.output)
+            Wanted(job_id, card.path, card.output, earlier=bool(card.earlier))
             for job_id in heapq.nlargest(most, jobs)
             if (card := self._cards[job_id]).output is not None
         ]
@@ -309,7 +323,8 @@ class Page(JobListener):
                 shown(card.path) + (f" ({card.look})" if card.look else ""),
                 card.said["state"],
                 card.said.get("problem", ""),
-                "" if card.output is None else address(card.output),
+                "" if card.output is None or card.gone else address(card.output),
+                earlier=bool(card.earlier),
             )
             for card in cards
         ]

@@ -74,6 +74,8 @@ class Wanted:
     path: bytes
     """The clip."""
     output: bytes
+    earlier: bool = False
+    """Whether the result is of an earlier job of this clip and look; then nothing is said of one that has gone."""
 
 
 def look_at(
@@ -117,6 +119,8 @@ def input_of(place: Place, path: bytes, size: int | None) -> tuple[bytes | None,
 
 
 def _look(cancelled: threading.Event, place: Place, one: Wanted, *, pictures: set[bytes], draw: bool) -> dict[str, Any]:
+    if one.earlier and not os.path.lexists(place.outputs / os.fsdecode(one.output)):
+        return {}
     text = _manifest(place.outputs, layout.manifest(one.output))
     source, output = _object(text.get("source")), _object(text.get("output"))
     clip, said = input_of(place, one.path, _whole(source.get("size")))

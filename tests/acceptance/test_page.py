@@ -165,12 +165,12 @@ def played(page, speed, samples):
 def test_plays_in_step(page, clip):
     """While it plays, also in a loop, the videos show the same frame on the screen, or neighbours.
 
-    At full speed a busy machine may be late with one of them, so there the middle of the samples counts.
+    A busy machine may be late with one of them: slowly one sample may be off, and at full speed the middle one counts.
     """
     opened(page, clip)
     slowly, fully = played(page, 0.25, 5), played(page, 1, 7)
     apart = [sorted(min(abs(a - b), MANY - abs(a - b)) for a, b in seen) for seen in (slowly, fully)]
-    assert apart[0][-1] <= 1, slowly
+    assert apart[0][-2] <= 1, slowly
     assert apart[1][len(fully) // 2] <= 1, fully
     assert len({a for a, _ in fully}) > 3, fully
     shows(page, *[page.do("povwatch.viewer.player.frame")] * 2)
@@ -278,6 +278,24 @@ def test_result_that_is_gone(page, world):
     assert page.do("[povwatch.viewer.player.frame, povwatch.viewer.player.cells[0].bad]") == [1, ""]
     aside.rename(result)
     page.complaints.clear()  # the browser itself logs the missing file
+
+
+def test_earlier_result(page):
+    """While a clip runs again, its earlier result is beside its input, and called that."""
+    page.do(
+        f"(() => {{ const clip = povwatch.find({json.dumps(UNEVEN)});"
+        " const { output, views, uneven, ended, ...job } = clip.jobs[0];"
+        " clip.group = 'failed';"
+        " clip.jobs = [{ ...job, state: 'failed', earlier: { output, views, uneven, ended } }]; })()"
+    )
+    opened(page, UNEVEN)
+    assert page.do("[...document.querySelectorAll('.views .chip')].map(one => one.innerText)") == [
+        "Input",
+        "Earlier result",
+    ]
+    assert page.do("document.querySelectorAll('.facts section')[1].innerText").startswith("Earlier result")
+    page.press("ArrowRight")
+    shows(page, 1, 1)
 
 
 def test_marks_come_beside_the_results(page, world):

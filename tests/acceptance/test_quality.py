@@ -80,8 +80,10 @@ def test_best_is_marked_as_not_passed(tmp_path, monkeypatch):
         assert [one["seed"] for one in told["tries"] if one["published"]] == [1]
         assert here.manifest()["seed"] == 1
         assert "no seed passes" in here.events("judged-bad")[0]["message"]
-        shown = json.loads(here.call("show", "a.mp4", "--json").stdout)["quality"]
-        assert (shown["passed"], [one["seed"] for one in shown["tries"]]) == (False, [0, 1, 2])
+        shown = json.loads(here.call("show", "a.mp4", "--json").stdout)
+        assert (shown["seed"], shown["json_seed"], shown["spec"]["seed"]) == (1, 0, 1)
+        judged = shown["quality"]
+        assert (judged["passed"], [one["seed"] for one in judged["tries"]]) == (False, [0, 1, 2])
         assert "It does not pass: edge_f1 0." in here.call("report").stdout.replace("\n", " ")
         here.call("report", "--report", str(here.folder / "r.csv"))
         (row,) = csv.DictReader(io.StringIO((here.folder / "r.csv").read_text()))

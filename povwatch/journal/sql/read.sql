@@ -10,6 +10,10 @@ SELECT * FROM jobs WHERE path = :path AND look = :look ORDER BY id DESC LIMIT 1;
 -- Whether a clip had a job before this one, of any look.
 SELECT 1 FROM jobs WHERE path = :path AND id < :id LIMIT 1;
 
+-- name: latest_done^
+-- The newest job of a look of a clip, before another one, that has a result.
+SELECT * FROM jobs WHERE path = :path AND look = :look AND state = 'done' AND id < :id ORDER BY id DESC LIMIT 1;
+
 -- name: latest_of_looks
 -- The newest job of each look of a clip, the clip's own first.
 SELECT * FROM jobs

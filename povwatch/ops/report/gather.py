@@ -287,6 +287,22 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
+def seeds_of(job: Job) -> dict[str, Any]:
+    """The seed of a published result, and that of the JSON (`json_seed`) where a further one was published."""
+    over = Tries.from_json(job.tries).over
+    last = members(job.spec_json).get("seed")
+    made = next((one.seed for one in over if one.run_id == job.run_id), last)
+    given = over[0].seed if over else last
+    if job.state is not JobState.DONE or not isinstance(made, int):
+        return {}
+    return {"seed": made} if made == given else {"seed": made, "json_seed": given}
+
+
+def spec_of(job: Job) -> dict[str, Any] | None:
+    """A job's spec; with the seed of the result, if there is one: the journal has that of the last try."""
+    return members(job.spec_json) | {key: seed for key, seed in seeds_of(job).items() if key == "seed"} or None
+
+
 def advice(job: Job) -> str:
     """A sentence with the command to type; empty if the job goes on by itself, or its error says what to do."""
     words = {

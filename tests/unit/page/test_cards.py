@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from povwatch.core import command
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.layout import output, shown
+from povwatch.core.quality import Tries, Try
 from povwatch.page.cards import address, as_text, describe, output_of, scores
 from povwatch.publish import Entry, Sealed
 
@@ -63,6 +64,16 @@ def test_output_without_a_promise(version) -> None:
 
 def test_no_output_before_the_end() -> None:
     assert output_of(job(state=JobState.RUNNING, output="a/a_aug.mp4"), LAYOUT) is None
+
+
+@pytest.mark.parametrize(("run", "seeds"), [("r2", {"seed": 5, "json_seed": 4}), ("r1", {"seed": 4})])
+def test_seed_of_the_published_try(run, seeds) -> None:
+    """The seed is that of the result; the JSON's stands beside it where a further one was published."""
+    tries = Tries(tuple(Try(seed, name, "s", "h") for seed, name in ((4, "r1"), (5, "r2"))))
+    found = describe(job(run_id=run, spec_json='{"seed": 5}', tries=tries.to_json()), [], 0.0)
+    assert {key: found.get(key) for key in ("seed", "json_seed")} == {"json_seed": None} | seeds
+    assert found["spec"]["seed"] == seeds["seed"]
+    assert "seed" not in describe(job(state=JobState.RUNNING, spec_json='{"seed": 4}'), [], 0.0)
 
 
 def test_scores_are_the_numbers() -> None:

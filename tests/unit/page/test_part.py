@@ -179,6 +179,27 @@ def test_judged_result(here):
     assert not {"passed", "verdict", "tries"} & other.keys()
 
 
+def test_earlier_result_while_it_runs_again(here):
+    """A clip that runs again has its earlier result on its card until the new one is there, or as long as it exists."""
+    here.publish("a", scores={"edge_f1": 0.5})
+    here.publish("b")
+    here.add(b"a.mp4", b"b.mp4")
+    (here.outputs / "b/b_aug.mp4").unlink()
+    here.turns()
+    here.passes()
+    card = here.cards()["a.mp4", ""]
+    assert (card["job"], card["state"], card["earlier"]["job"]) == (3, "arriving", 1)
+    assert "scores" not in card
+    assert card["earlier"]["scores"] == {"edge_f1": 0.5}
+    assert card["earlier"]["views"][-1] == {"what": "result", "at": "./a/a_aug.mp4", "codec": ""}
+    assert "play the earlier one" in here.index.read_text()
+    assert "earlier" not in here.cards()["b.mp4", ""]
+    put(here.app.store, here.app.store.job(3), state=JobState.DONE, output="a/a_aug_v2.mp4")
+    here.passes()
+    assert "earlier" not in here.cards()["a.mp4", ""]
+    assert here.cards()["a.mp4", ""]["views"][-1]["at"] == "./a/a_aug_v2.mp4"
+
+
 def test_input_that_has_gone(here):
     """Without its input a result has its own picture, and the card says why the input is not shown."""
     here.publish("a", source={"size": 5})
