@@ -80,7 +80,7 @@ class View:
 def after_generating(fraction: float) -> tuple[str, float]:
     """The stage of a generated clip, and the stage's progress, 0 to 1.
 
-    `fraction` is the progress of finishing and checking together, 0 to 1. Its first half is finishing (Attempt.finish).
+    `fraction` is the progress of finishing and checking together, 0 to 1. Its first half is finishing.
     """
     doubled = 2 * fraction
     return ("finishing", doubled) if doubled < 1 else ("checking", min(doubled - 1, 1.0))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from povwatch.attempt.finishing import finish, score, sync_finished
 from povwatch.attempt.judging import attempt_of, tries_of, try_of
 from povwatch.core import layout, looks
 from povwatch.core.errors import CheckFailed, FinishFailed, PovwatchError
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
-    from povwatch.attempt.attempt import Attempt, ScoringOptions
+    from povwatch.attempt.attempt import Attempt
+    from povwatch.attempt.finishing import ScoringOptions
     from povwatch.core.job import Job
     from povwatch.core.mailbox import Gauge
     from povwatch.core.quality import Plan, Tries, Try
@@ -62,11 +64,11 @@ def finish_and_seal(
         started_at: ISO time for the manifest.
 
     Raises:
-        PovwatchError: see `Attempt.finish` and `Publisher.seal`.
+        PovwatchError: see `finishing.finish` and `Publisher.seal`.
     """
-    checked = attempt.finish(lambda fraction: gauge.set(fraction * FINISHING), cancelled)
-    attempt.score(
-        options, checked.frames, lambda fraction: gauge.set(FINISHING + fraction * (1 - FINISHING)), cancelled
+    checked = finish(attempt, lambda fraction: gauge.set(fraction * FINISHING), cancelled)
+    score(
+        attempt, options, checked.frames, lambda fraction: gauge.set(FINISHING + fraction * (1 - FINISHING)), cancelled
     )
     if job.run_id is None:
         raise CheckFailed(f"Job {job.id} has no run.")
@@ -75,7 +77,7 @@ def finish_and_seal(
     if plan.judges:
         tries = tries.with_try(try_of(job, attempt, checked))
         if another(plan, tries):
-            attempt.sync_finished()
+            sync_finished(attempt)
             return Finished(checked, attempt, job.run_id, tries)
         chosen = best(plan, tries.over)
         if chosen.run_id != job.run_id:
@@ -112,7 +114,7 @@ class Finished:
 def _finish_again(attempt: Attempt, cancelled: threading.Event) -> None:
     """Finish an earlier try once more if its files are gone, as after an error of the disk while they were sealed."""
     if not all(file.is_file() for file in attempt.files):
-        attempt.finish(lambda _: None, cancelled)
+        finish(attempt, lambda _: None, cancelled)
         attempt.scored = attempt.scored | {"sheet": False}
 
 

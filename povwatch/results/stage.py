@@ -17,7 +17,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from povwatch.attempt import soundtrack
-from povwatch.attempt.attempt import Attempt, ScoringOptions, readable_attempt
+from povwatch.attempt.attempt import Attempt, readable_attempt
+from povwatch.attempt.finishing import ScoringOptions
 from povwatch.attempt.judging import attempt_of, plan_for
 from povwatch.core import layout, retry
 from povwatch.core.background import JobWork

@@ -22,7 +22,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from povwatch.attempt.attempt import Attempt, keep_source, kept_missing
+from povwatch.attempt.attempt import Attempt
+from povwatch.attempt.engine_files import (
+    complete,
+    forget_control_files,
+    keep_control_files,
+    keep_source,
+    kept_missing,
+    take_control_files,
+)
 from povwatch.attempt.judging import attempt_of, real_plan, tries_of
 from povwatch.attempt.made_files import By
 from povwatch.core import layout
@@ -164,7 +172,7 @@ class Preparing:
         shared = self._shared.of(job)
         # a seed's second attempt computes them: the first may have failed because of them
         before = _tried_before(job) if job.attempts <= 1 else None
-        attempt.take_control_files(shared.files if shared is not None else None, before)
+        take_control_files(attempt, shared.files if shared is not None else None, before)
         looks = shared is not None and self._shared.wanted_after(job)
         attempt.leaves_control_files = looks or self._seed_follows(job, attempt)
 
@@ -175,13 +183,13 @@ class Preparing:
         shared = self._shared.of(job)
         if shared is not None and self._shared.wanted_after(job):
             with suppress(OSError, PovwatchError):  # outputs/ is away or fails: the next look computes them
-                for one in attempt.keep_control_files(shared.files):
+                for one in keep_control_files(attempt, shared.files):
                     say("control-kept", job, key=one.key, size=spell_size(one.size))
 
     def forget_controls(self, job: Job, attempt: Attempt) -> None:
         """Have the controls computed anew that an attempt has got from other looks of its clip, and that has failed."""
         if (shared := self._shared.of(job)) is not None:
-            attempt.forget_control_files(shared.files)
+            forget_control_files(attempt, shared.files)
 
     def cancel(self, active: ActiveAttempt) -> None:
         """Stop making the copies of a claimed attempt that is no longer wanted."""
@@ -374,7 +382,7 @@ def _prepare(
     elif shared.give(attempt, inputs, clip, making.set, cancelled):
         taken = "shared with another look"
     files = shared.files if shared else None
-    attempt.complete(inputs, clip, cancelled, shared=files, before=before, annotator=annotator, gauge=making)
+    complete(attempt, inputs, clip, cancelled, shared=files, before=before, annotator=annotator, gauge=making)
     return taken
 
 

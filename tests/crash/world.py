@@ -318,7 +318,7 @@ def mutate(journal: Journal, what: str) -> None:
     elif what == "folder-fsync":
         fs.fsync_dir = lambda _: None
     elif what == "copy-fsync":
-        workpiece.Attempt._sync = lambda *_: None
+        workpiece.Attempt.sync = lambda *_: None
     elif what == "noreplace":
         fs.RENAME_NOREPLACE = 0
     elif what == "compare-and-set":

@@ -19,6 +19,7 @@ from support.spec_texts import text
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt import copies
 from povwatch.attempt.attempt import Attempt
+from povwatch.attempt.finishing import finish
 from povwatch.config.hooks import Hook
 from povwatch.config.settings import Config, Paths
 from povwatch.core.errors import OutputsAway
@@ -68,7 +69,7 @@ class Place:
         self.piece.artifact = {"path": str(self.room / "generated.mp4")}
 
     def finish(self):
-        return self.piece.finish(lambda _: None, threading.Event())
+        return finish(self.piece, lambda _: None, threading.Event())
 
     def swap(self, below="17.run", films=()):
         """What somebody of the group does, who knows what `films` in the room look like."""

@@ -12,6 +12,7 @@ from support.spec_texts import text
 
 from povwatch.arrival.inspections import Inspection, inspect
 from povwatch.attempt.attempt import Attempt
+from povwatch.attempt.engine_files import complete
 from povwatch.core.errors import NotAVideo, SourceChanged
 from povwatch.grace.named_files import measure
 from povwatch.media.run import call
@@ -90,7 +91,7 @@ def test_named_file_swapped_after_judging(tmp_path, field, kind):
     piece = Attempt(str(room), info, spec.model_dump(mode="json", by_alias=True))
     piece.prepare(inputs, b"a.mp4", lambda _: None, threading.Event())
     with pytest.raises(SourceChanged, match=r"inputs/c\.mp4"):
-        piece.complete(inputs, b"a.mp4", threading.Event())
+        complete(piece, inputs, b"a.mp4", threading.Event())
 
 
 def test_second_name_and_fitting_file(tmp_path):
@@ -104,5 +105,5 @@ def test_second_name_and_fitting_file(tmp_path):
     spec = parse(text(video_path="a.mp4", edge={"control_path": "c.mp4"}), clip_name=b"a.mp4", file="")
     piece = Attempt(str(room), info, spec.model_dump(mode="json", by_alias=True))
     piece.prepare(inputs, b"a.mp4", lambda _: None, threading.Event())
-    piece.complete(inputs, b"a.mp4", threading.Event())
+    complete(piece, inputs, b"a.mp4", threading.Event())
     assert (room / "edge_control_path.mp4").read_bytes() == (inputs / "c.mp4").read_bytes()

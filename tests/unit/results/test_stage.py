@@ -18,6 +18,7 @@ from support.clips import make_clip
 
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt.attempt import Attempt
+from povwatch.attempt.finishing import ScoringOptions
 from povwatch.config.settings import Config, Quality, SpecDefaults
 from povwatch.core import machine_faults, retry
 from povwatch.core.changes import Generated
@@ -31,6 +32,7 @@ from povwatch.ops.report.gather import gather
 from povwatch.ops.report.table import table
 from povwatch.publish import Publisher
 from povwatch.publish import files as staged
+from povwatch.results import sealing
 from povwatch.results import stage as module
 from povwatch.spec.first import first_spec
 from povwatch.spec.parse import parse
@@ -110,7 +112,7 @@ def full(_, *_args):
 def test_full_disk_while_finishing(here, monkeypatch):
     """A full disk while a result is finished costs no second generation."""
     with monkeypatch.context() as patch:
-        patch.setattr(Attempt, "finish", full)
+        patch.setattr(sealing, "finish", full)
         here.generated()
         here.settle()
         assert (here.job.state, here.job.waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
@@ -170,7 +172,7 @@ def test_pauses_are_the_tables(here, monkeypatch, step):
     def refused(*_, **__):
         raise NoProcess("No process could be started for finish (Too many open files).", "Raise its limit.")
 
-    monkeypatch.setattr(*{"finish": (Attempt, "finish"), "publish": (Publisher, "publish")}[step], refused)
+    monkeypatch.setattr(*{"finish": (sealing, "finish"), "publish": (Publisher, "publish")}[step], refused)
     here.generated()
     pauses = []
     for _ in range(7):
@@ -187,7 +189,7 @@ def test_unreadable_work_is_made_again(here, monkeypatch):
     def fails(*_, **__):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(Attempt, "finish", fails)
+    monkeypatch.setattr(sealing, "finish", fails)
     here.generated()
     for _ in range(module.READS_MAX):
         here.settle()
@@ -202,7 +204,7 @@ def test_below_the_reserve(here, monkeypatch):
     """Below the reserve nothing is finished, it is told once, and it goes on by itself."""
     here.app.free_space._reserve = 2**62
     with monkeypatch.context() as patch, capture_logs() as said:
-        patch.setattr(Attempt, "finish", lambda *_: pytest.fail("it takes as much room as the result"))
+        patch.setattr(sealing, "finish", lambda *_: pytest.fail("it takes as much room as the result"))
         here.generated()
         for _ in range(5):
             here.settle()
@@ -244,7 +246,7 @@ def test_uneven_result_has_no_one_rate(here, constant):
 
 
 def test_waiting_result_can_be_cancelled(here, monkeypatch):
-    monkeypatch.setattr(Attempt, "finish", full)
+    monkeypatch.setattr(sealing, "finish", full)
     here.generated()
     here.settle()
     here.app.store.cancel(here.job, "enough")
@@ -264,14 +266,14 @@ def test_wrong_artifact_is_the_jobs_fault(here):
 def test_stop_while_reading(here, monkeypatch):
     """A stop while the result is read leaves it for the next start."""
     with monkeypatch.context() as patch:
-        finish = Attempt.finish
+        finish = sealing.finish
 
         def and_stop(attempt, told, cancelled):
             found = finish(attempt, told, cancelled)
             cancelled.set()
             return found
 
-        patch.setattr(Attempt, "finish", and_stop)
+        patch.setattr(sealing, "finish", and_stop)
         here.generated()
         here.settle()
     assert here.job.state is JobState.CHECKING
@@ -491,7 +493,7 @@ def test_nothing_more_is_wanted(here, monkeypatch):
     """Without scores and sheets, no child is started for them."""
     asked = []
     monkeypatch.setattr(workpiece, "call", lambda op, *rest, **also: asked.append(op) or call(op, *rest, **also))
-    monkeypatch.setattr(here.results, "_scoring", workpiece.ScoringOptions())
+    monkeypatch.setattr(here.results, "_scoring", ScoringOptions())
     here.generated()
     here.settle()
     assert here.job.state is JobState.DONE

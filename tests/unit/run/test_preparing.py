@@ -11,6 +11,7 @@ from support.built import Built
 from povwatch.attempt.attempt import Attempt
 from povwatch.core.errors import NotAVideo
 from povwatch.core.job import JobState
+from povwatch.run import preparing
 from povwatch.spec.parse import parse
 
 SPEC = b'{"name": "a", "video_path": "a.mp4", "prompt": "hands", "edge": {"control_path": "edges.mp4"}}'
@@ -46,7 +47,7 @@ class World(Built):
             world.made.append(attempt)
 
         monkeypatch.setattr(Attempt, "prepare", prepare)
-        monkeypatch.setattr(Attempt, "complete", lambda *_, **__: None)
+        monkeypatch.setattr(preparing, "complete", lambda *_, **__: None)
 
     def tick(self, wanted=1):
         self.clock.now += 1

@@ -449,7 +449,7 @@ def test_folder_made_after_it_was_dropped(annotated, monkeypatch):
     assert len(annotated.shared()) == 1, "that of the looks that begin later"
 
 
-def test_dropped_files_leave_those_of_later_looks(tmp_path):
+def test_dropped_files_leave_later_ones(tmp_path):
     """Files that were dropped while one was kept touch nothing that a later look keeps under the same key."""
     room, own = tmp_path / ".povwatch/clip", tmp_path / ".povwatch/1.a"
     own.mkdir(mode=0o700, parents=True)

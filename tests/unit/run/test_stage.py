@@ -16,6 +16,7 @@ from povwatch.core.errors import NotAVideo, Shortage
 from povwatch.core.job import JobState
 from povwatch.media.info import Prepared
 from povwatch.process import protocol
+from povwatch.run import preparing
 from povwatch.run.stage import note_progress
 from povwatch.spec.parse import parse
 
@@ -56,7 +57,7 @@ class Bench:
             ).to_json()
 
         monkeypatch.setattr(Attempt, "prepare", prepare)
-        monkeypatch.setattr(Attempt, "complete", lambda *_, **__: None)
+        monkeypatch.setattr(preparing, "complete", lambda *_, **__: None)
         (job,) = self.app.store.add([(b"a.mp4", b"sig")])
         job = put(self.app.store, job, "arrived", state=JobState.GRACE, source_hash="h1", source_info=INFO)
         put(self.app.store, job, "queued", state=JobState.QUEUED)
