@@ -33,6 +33,7 @@ from povwatch.core.errors import (
     OutputsAway,
     OutputsTaken,
     PovwatchError,
+    RemoteWorkerDied,
     SourceChanged,
 )
 from povwatch.core.job import Job, JobState, Waiting
@@ -80,6 +81,9 @@ class FailedAttempts:
 
     def end(self, job: Job, error: PovwatchError, *, prepared: bool = False) -> None:
         """End an attempt with an error. `prepared`: its copies were made."""
+        if isinstance(error, RemoteWorkerDied):
+            self._requeue_after_loss(job, error)
+            return
         wall = self._store.clock.wall()
         error = self._excused(job, error)
         decision = retry.decide(error, attempts=job.attempts, limit=self._config.engine.attempts, now=wall)
@@ -166,12 +170,38 @@ class FailedAttempts:
         decision = retry.after_crash(held, self._store.clock.wall())
         if decision.action is Action.FAIL:
             again = command("retry", clip=job.called)
-            self.fail(job, JobFailed(decision.reason, f"Look at journalctl -k of that time; then: {again}"))
+            what = self._with_losses(job, decision.reason)
+            self.fail(job, JobFailed(what, f"Look at journalctl -k of that time; then: {again}"))
             return
         # Crashes are counted apart from attempts: the job may not be to blame.
         fields = {"state": str(job.state), "what": "it runs again"}
         waiting, why = decision.waiting, decision.reason
         self._requeue(_given_back(job), "orphaned", fields, waiting=waiting, detail=why, at=decision.at)
+
+    def _requeue_after_loss(self, job: Job, error: RemoteWorkerDied) -> None:
+        """Put a job back into the queue whose worker died on another machine. The third loss or crash fails it."""
+        job = replace(job, crashes=job.crashes + 1)
+        wall = self._store.clock.wall()
+        decision = retry.after_loss(error, job.crashes, wall)
+        if decision.action is Action.FAIL:
+            what = self._with_losses(job, joined(decision.reason, f"The last time: {error.what}"))
+            again = command("retry", clip=job.called)
+            todo = f"The log has what its workers printed. To try it again: {again}"
+            self.fail(_given_back(job), JobFailed(what, todo))
+            return
+        at = self._store.clock.spell(self._store.clock.boot() + decision.at - wall)
+        fields = {"problem": error.what, "at": at}
+        waiting, why = decision.waiting, decision.reason
+        self._requeue(_given_back(job), "worker-died", fields, waiting=waiting, detail=why, at=decision.at)
+
+    def _with_losses(self, job: Job, what: str) -> str:
+        """`what`, and each crash and loss before the last one that counts against a job, if workers were lost."""
+        events = [event for event in self._store.journal.events(job.id) if event.event in {"worker-died", "orphaned"}]
+        before = events[1 - job.crashes :] if job.crashes > 1 else []
+        if not any(event.event == "worker-died" for event in before):
+            return what
+        told = [str(event.data.get("problem") or "The daemon or the machine went down.") for event in before]
+        return joined(what, "Before that:", *told)
 
     def give_up(self, job: Job, error: PovwatchError) -> None:
         """End a job that povwatch itself failed at. Its files are kept if its result was made."""

@@ -217,6 +217,7 @@ def _status(reader: JournalReader, config: Config, width: int | None) -> list[Re
         lines.extend(f"[red]{plain(problem)}[/red]" for problem in problems)
         lines.extend(f"[yellow]{plain(limited)}[/yellow]" for limited in filter(None, [facts.get("limited")]))
         lines.extend(map(plain, worker_lines(facts, reader)))
+        lines.extend(_pool_lines(facts))
     counts = reader.counts()
     lines.append(", ".join(f"{count} {name}" for name, count in counts.items()) or "No clips yet.")
     active = reader.active()
@@ -366,6 +367,26 @@ def worker_lines(facts: Mapping[str, Any], reader: JournalReader) -> Iterator[st
         yield f"{worker['label']}{f' ({about})' if about else ''}: {_doing(worker, reader)}"
     for gpu in gpus.values():
         yield f"GPU {gpu['index']} {gpu['name']}: no worker, {_memory(gpu)}"
+
+
+def _pool_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The pool of workers on other machines, if there is one: the cluster, its nodes, and what is wrong with it."""
+    pool = facts.get("pool")
+    if not pool:
+        return
+    if pool["bridge"] is not None:
+        at_work = [node for node in pool["nodes"] if node["workers"]]
+        workers = sum(node["workers"] for node in at_work)
+        counts = f"{workers} of {pool['wanted']} wanted workers, on {len(at_work)} of {len(pool['nodes'])} nodes"
+        yield plain(f"Pool at {pool['address']} (its bridge has pid {pool['bridge']}): {counts}")
+    told = facts.get("problem") or ""
+    for problem in pool["problems"]:
+        if problem not in told:
+            yield f"[yellow]{plain(problem)}[/yellow]"
+    for node in pool["nodes"]:
+        if why := node["problem"] or (node["rests"] and "it rests, as its workers died one after the other"):
+            what = f"node {node['name']} gets no worker: {why}"
+            yield f"[yellow]{plain(what)}[/yellow]"
 
 
 def _doing(worker: Mapping[str, Any], reader: JournalReader) -> str:

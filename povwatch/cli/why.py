@@ -346,9 +346,18 @@ def _queue(config: Config, reader: JournalReader, job: Job) -> Iterator[Gate]:
             yield "attempt", WAITS, f"the next one in {spell_duration(job.not_before - time.time())}"
     elif job.state in CLAIMED and not running:
         yield "attempt", WAITS, UNDER_WAY
-    elif job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
+        return
+    if job.state is JobState.RUNNING and (worker := _remote_worker(reader, job)):
+        yield "worker", OK, worker
+    if job.state is JobState.RUNNING and (progress := reader.progress(job.id)):
         left = f", {spell_duration(progress['eta'])} left" if progress.get("eta") is not None else ""
         yield "progress", OK, f"{progress['fraction'] * 100:.0f} % ({progress['stage']}){left}"
+
+
+def _remote_worker(reader: JournalReader, job: Job) -> str:
+    """The worker that has a job, if it is on another machine; else empty."""
+    workers = (reader.fact("daemon") or {}).get("workers", [])
+    return next((str(one["label"]) for one in workers if one["job"] == job.id and one.get("node")), "")
 
 
 SPECIAL = {

@@ -333,7 +333,9 @@ class Started(Change, event="started", state=S.RUNNING, waiting_on=None, detail=
     """How many attempts the job may have."""
     worker: int
     on: str
-    """The UUIDs of the worker's GPUs."""
+    """The UUIDs of the worker's GPUs, or the node that it is on."""
+    where: str = ""
+    """The worker in brackets, if it is on another machine; else empty."""
     spec_json: str
     spec_hash: str
     engine: str
@@ -343,7 +345,8 @@ class Started(Change, event="started", state=S.RUNNING, waiting_on=None, detail=
         return replace(super().applied_to(job), attempts=self.attempt)
 
     def log_fields(self) -> Mapping[str, Any]:
-        return {"attempt": self.attempt, "attempts": self.limit, "worker": self.worker, "on": self.on}
+        told = {"attempt": self.attempt, "attempts": self.limit, "worker": self.worker, "on": self.on}
+        return told | ({"where": self.where} if self.where else {})
 
 
 class FoundInClip(Change, event="damaged"):

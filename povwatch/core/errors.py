@@ -146,6 +146,13 @@ class FinishFailed(Transient):
     """
 
 
+class RemoteWorkerDied(Transient):
+    """The worker died on another machine in the middle of the job, or that machine, or the network to it.
+
+    The job may be to blame, or the place: the attempt is given back, and the death is counted as a crash is.
+    """
+
+
 class AttemptFailed(Transient):
     """The attempt counts; another may succeed."""
 

@@ -130,6 +130,31 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "page-unwritten": (WARNING, "the page is not up to date: {problem} Clips go on; next try {at}"),
     "page-written": (INFO, "the page {page} is up to date again"),
     "publish-later": (WARNING, "{clip}: cannot be published yet: {problem} Next try {at}"),
+    # -- workers on other machines
+    "engine-elsewhere": (
+        INFO,
+        "this machine cannot run the {engine} engine: {problem} Others do; a GPU that comes here is used too",
+    ),
+    "remote-joined": (INFO, "{label}{gpu} has joined: the {engine} engine is being loaded there"),
+    "remote-taken-over": (INFO, "{label}{gpu} still has the {engine} engine loaded: it goes on at once"),
+    "remote-left": (INFO, "{label} has left: {why}"),
+    "remote-lost": (ERROR, "lost {label}: {problem} The others go on"),
+    "remote-unavailable": (ERROR, "{label} cannot load the {engine} engine: {problem} The others go on"),
+    "remote-fault": (WARNING, "{label}: that machine failed a clip that is not to blame: {problem}"),
+    "node-rests": (
+        ERROR,
+        "{node} gets no worker for {rest}: {many} in a row have ended there without a clip. The last: {problem}",
+    ),
+    "bridge-here": (INFO, "povwatch pool (pid {pid}) is connected to the cluster at {address}, with Ray {ray}"),
+    "bridge-gone": (
+        WARNING,
+        "povwatch pool is gone: {problem} What ran on other machines is handed back, nothing charged; this machine goes on",
+    ),
+    "bridge-refused": (WARNING, "somebody who wanted to offer workers (pid {pid}) was refused: {problem}"),
+    "pool-unheard": (ERROR, "workers on other machines cannot be offered: {problem}. Next try {at}"),
+    "pool-problem": (WARNING, "the pool of workers: {problem}"),
+    "pool-well": (INFO, "the pool of workers has no problem any more"),
+    "node-problem": (WARNING, "{node} gets no worker: {problem}"),
     # -- a clip on its way
     "seen": (INFO, "{clip}: seen, {size}"),
     "seen-many": (INFO, "{count} new clips seen, the first is {first}; each of them has a line when it moves on"),
@@ -184,7 +209,7 @@ SENTENCES: dict[str, tuple[int, str]] = {
     ),
     "late-edit": (INFO, "{clip}: {spec} was edited while the clip runs; the edit makes another run after this one"),
     # -- a job that runs
-    "started": (INFO, "{clip}: started, attempt {attempt} of {attempts}"),
+    "started": (INFO, "{clip}: started, attempt {attempt} of {attempts}{where}"),
     "resized": (WARNING, "{clip}: {problem}"),
     "prepared": (INFO, "{clip}: working copy ready, {frames} frames, {shape} ({how})"),
     "kept": (
@@ -228,6 +253,10 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "failed": (ERROR, "{clip}: failed: {problem} When that is fixed: {povwatch retry}"),
     "blocked": (ERROR, "{clip}: blocked by the engine's guardrail: {problem} Change the prompt or the video"),
     "cancelled": (INFO, "{clip}: cancelled: {why}"),
+    "worker-died": (
+        WARNING,
+        "{clip}: its worker is lost: {problem} Counted as a crash, the attempt is given back. Next one {at}",
+    ),
     "orphaned": (WARNING, "{clip}: was {state} when povwatch ended; {what}"),
     # -- hooks
     "hook-started": (INFO, "{clip}: hook {hook} starts ({when} the clip), attempt {attempt} of {attempts}"),
@@ -317,6 +346,9 @@ SENTENCES: dict[str, tuple[int, str]] = {
 SEE = " See {error_file}"
 """Left out where there is no error file."""
 
+WHERE = "{where}"
+"""The worker in brackets; left out where there is only one."""
+
 
 def say(event: str, job: Job | None = None, **fields: Any) -> None:  # noqa: ANN401 - a field is whatever the sentence shows
     """Log one event.
@@ -332,6 +364,8 @@ def say(event: str, job: Job | None = None, **fields: Any) -> None:  # noqa: ANN
         fields = {"clip": job.called, **look, "job": job.id, "state": str(job.state)} | fields
     if fields.get("error_file", SEE) is None:  # it could not be written, or a foreign file has its name
         sentence = sentence.removesuffix(SEE)
+    if "where" not in fields:
+        sentence = sentence.removesuffix(WHERE)
     if fields.get("frames") == 1:
         sentence = sentence.replace("{frames} frames", "{frames} frame")
     structlog.get_logger().log(level, event, sentence=sentence, **fields)

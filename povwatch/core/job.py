@@ -120,6 +120,8 @@ class Waiting(StrEnum):
     """The GPU does not answer."""
     ENGINE_UNAVAILABLE = "engine-unavailable"
     """The engine cannot be loaded here at present."""
+    WORKERS_AWAY = "workers-away"
+    """No machine has a worker at present: this one has none, and the pool offers none."""
     DISK_FULL = "disk-full"
     """Too little space is left."""
     INPUTS_AWAY = "inputs-away"

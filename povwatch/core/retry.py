@@ -9,6 +9,7 @@
    as there are attempts; then the job fails, and the artifact is kept.
 6. Crashes of the daemon or the machine while a job runs are counted apart. The third one fails the job. A seed whose
    result was judged proves that the job is not their cause: the count for the next seed begins at 0.
+7. A job's worker that dies on another machine, alone or with the machine, counts as a crash: either may be to blame.
 """
 
 from __future__ import annotations
@@ -117,6 +118,20 @@ def after_crash(crashes: int, now: float) -> Decision:
         return Decision(Action.FAIL, now, waiting=None, reason=reason)
     counted = f" ({often})" if crashes else ""
     reason = f"The daemon or the machine went down while this job ran{counted}."
+    return Decision(Action.RETRY, now + backoff(crashes), waiting=Waiting.RETRY_AT, reason=reason)
+
+
+def after_loss(error: errors.RemoteWorkerDied, crashes: int, now: float) -> Decision:
+    """Decide about a job whose worker died on another machine, or with that machine.
+
+    Args:
+        crashes: how often that, or a crash, was held against this job, this time included.
+        now: seconds, on any clock.
+    """
+    if crashes >= CRASHES_MAX:
+        reason = f"It was under way {_times(crashes, 'time')} when its worker was lost, and may be the cause."
+        return Decision(Action.FAIL, now, waiting=None, reason=reason)
+    reason = joined(str(error), f"That counts as a crash, {crashes} of {CRASHES_MAX}.")
     return Decision(Action.RETRY, now + backoff(crashes), waiting=Waiting.RETRY_AT, reason=reason)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from povwatch.arrival.folder_monitor import FolderMonitor
@@ -37,6 +38,7 @@ from povwatch.publish.outputs_watch import OutputsWatch
 from povwatch.queue.order import JobQueue
 from povwatch.queue.pauses import QueuePauses
 from povwatch.queue.schedule import Schedule
+from povwatch.remote.workers import Demand, RemoteWorkers
 from povwatch.results.source_archive import SourceArchive
 from povwatch.results.stage import ResultsStage
 from povwatch.run.claims import Claims
@@ -47,6 +49,7 @@ from povwatch.spec.error_files import ErrorFiles
 from povwatch.spec.inputs_folder import InputsFolder
 from povwatch.spec.prompts import configured_templates
 from povwatch.workers.gpu_faults import GpuFaults
+from povwatch.workers.launch import elsewhere
 from povwatch.workers.pool import WorkerPool
 from povwatch.workers.prompt_checks import PromptChecks
 
@@ -91,11 +94,16 @@ class App:
         self._build_grace()
         self._build_attempts(outside)
         self._build_observers()
+        away: dict[str, JobListener] = {}
+        if self.remote is not None:
+            demand = Demand(config, store=self.store, blockers=self.blockers, remote=self.remote)
+            away = {"remote workers": self.remote, "demand for them": demand}
         self.parts: dict[str, JobListener] = {
             "folder monitor": self.folder_monitor,
             "arrival": self.arrival,
             "grace": self.grace,
             "hooks": self.hooks,
+            **away,
             "run": self.run,
             "results": self.results,
             "notifications": self.notifications,
@@ -116,7 +124,9 @@ class App:
         self.choice = choose(config, gpus, self.journal.real_engine())
         self.abilities = Abilities.of(self.choice.kind, config.engine, gpus)
         # For each worker: the copies of its next clip, and the finishing of its last one.
-        threads = max(4, 2 * self.choice.workers)
+        # Those of workers elsewhere share this machine's processors.
+        elsewhere_too = min(config.pool.max, os.cpu_count() or 1) if config.pool.kind == "ray" else 0
+        threads = max(4, 2 * (self.choice.workers + elsewhere_too))
         self.background = Background(wake, threads=threads, broken=self.mishaps.work_failed)
         self.schedule = Schedule(parse(config.engine.hours), self.journal, clock)
         self.pool = WorkerPool(
@@ -137,6 +147,11 @@ class App:
             new_process=outside.new_worker,
         )
         self.gpu_faults = GpuFaults(store=self.store, monitor=self.monitor, pool=self.pool, wake=wake)
+        self.remote: RemoteWorkers | None = None
+        """The workers on other machines; None without [pool] kind = "ray"."""
+        if config.pool.kind == "ray":
+            launch = elsewhere(config, self.choice)
+            self.remote = RemoteWorkers(config, launch, pool=self.pool, clock=clock, wake=wake)
 
     def _build_folders(self, outside: Outside) -> None:
         """The two folders: inputs/ with the arrival of clips, and outputs/."""
@@ -167,7 +182,7 @@ class App:
         self.blockers = Blockers(
             faults=(self.root, self.outputs_watch, self.free_space),
             schedule=self.schedule,
-            engine=(self.gpu_faults, self.pool, self.pauses),
+            engine=(self.gpu_faults, self.pool, *([self.remote] if self.remote else []), self.pauses),
         )
         self.failed_attempts = FailedAttempts(
             self.config,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from povwatch import __version__
@@ -183,6 +184,7 @@ class Daemon:
             "folder monitor": self._start_watching,
             "schedule": app.schedule.tick,
             "worker pool": app.pool.start,
+            **({"remote workers": app.remote.start} if app.remote else {}),
         }
         self._go_on_starting()
         app.mishaps.tried("status facts", self._facts.tick, app.clock.boot())
@@ -269,6 +271,7 @@ class Daemon:
         steps: list[tuple[str, Callable[[], object]]] = [
             ("end of the folder monitor", app.folder_monitor.stop),
             ("end of the hooks", app.hooks.stop),
+            *([("end of the remote workers", partial(app.remote.hang_up, why))] if app.remote else []),
             ("end of the workers", lambda: app.pool.stop(why)),
             ("end of the prompt checks", lambda: app.prompt_checks.stop(why)),
             ("end of the GPU faults", app.gpu_faults.stop),
@@ -277,6 +280,7 @@ class Daemon:
             ("closing of the background", app.background.close),
             ("closing of the hooks", app.hooks.close),
             ("closing of the workers", app.run.close),
+            *([("closing of the remote workers", app.remote.close)] if app.remote else []),
             ("closing of the prompt checks", app.prompt_checks.close),
             *([("summary", self._sum_up)] if self._drained else []),
             ("end of the notifications", lambda: app.notifications.stop(flush=self._once and self._stop is None)),

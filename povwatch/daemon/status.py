@@ -56,6 +56,7 @@ class StatusFacts:
             "blocked": blocker.problem if blocker else None,
             "limited": limited(app),
             "workers": app.pool.facts(),
+            "pool": app.remote.facts() if app.remote else None,
             "gpus": [
                 {"index": g.index, "uuid": g.uuid, "name": g.name, "memory": g.memory, "free": g.free}
                 for g in app.monitor.latest.found

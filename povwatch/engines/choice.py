@@ -103,7 +103,7 @@ def workers(kind: str, config: Config, gpus: Gpus) -> int:
     memory.
     """
     wanted, needed = config.engine.workers, memory_needed(kind, config.engine)
-    if needed is None:
+    if needed is None or wanted == 0:
         return 1 if wanted == "auto" else wanted
     possible = len(shares(gpus, devices=config.engine.devices, each=config.engine.gpus_per_worker, needed=needed))
     return max(1, possible if wanted == "auto" else min(wanted, possible))
@@ -111,7 +111,7 @@ def workers(kind: str, config: Config, gpus: Gpus) -> int:
 
 def _make(config: Config, gpus: Gpus, kind: str, why: str, *, problem: str | None = None) -> Choice:
     if problem is None:
-        problem = unable(kind, config, gpus)
+        problem = "" if config.engine.workers == 0 else unable(kind, config, gpus)  # other machines run it
     if config.engine.speed != "exact" and kind in {"cosmos", "preview"}:
         why += f' engine.speed = "{config.engine.speed}" has no effect on it.'
     return Choice(kind, ENGINES.get(kind, kind), interpreter(kind, config), why, problem, workers(kind, config, gpus))

@@ -37,7 +37,7 @@ PORT_AGAIN = 60.0
 ADDRESS = "127.0.0.1"
 """Nobody from outside can ask: the figures are of this machine's own Prometheus, or go through its proxy."""
 
-KINDS = {"retry": "charged", "released": "uncharged", "orphaned": "crashed"}
+KINDS = {"retry": "charged", "released": "uncharged", "orphaned": "crashed", "worker-died": "crashed"}
 """The events of attempts that go back to the queue, and how they are counted."""
 
 

@@ -241,7 +241,11 @@ class Wanted:
     engine: str
     """See Launch.engine."""
     config: dict[str, Any]
-    """The configuration that the engine is loaded with; see Load."""
+    """The configuration that the engine is loaded with; see Load.
+
+    Paths in it are below this machine's state folder: the bridge puts a folder of the node in its place, and for
+    `{worker}` what no other worker of that node has. An Offer has it as it is here.
+    """
     rests: dict[str, float]
     """Ids of nodes that get no worker for now, to the seconds that this lasts yet."""
 

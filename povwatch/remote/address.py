@@ -11,7 +11,7 @@ import socket
 import stat
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,15 @@ BACKLOG = 128
 """Connections that may wait: a large pool comes back at once."""
 
 _UCRED = struct.Struct("=iII")
-"""struct ucred of <sys/socket.h>: pid, uid, gid."""
+"""struct ucred of <sys/socket.h>."""
+
+
+class Peer(NamedTuple):
+    """Who is at the other end of a connection."""
+
+    pid: int
+    uid: int
+    gid: int
 
 
 def socket_path(config: Config) -> Path:
@@ -72,8 +80,12 @@ def connect(path: Path) -> socket.socket:
 
 def is_ours(connected: socket.socket) -> bool:
     """Whether a process of our own user is at the other end."""
-    _, uid, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return bool(uid == os.geteuid())
+    return peer(connected).uid == os.geteuid()
+
+
+def peer(connected: socket.socket) -> Peer:
+    """Who is at the other end, as the kernel knows it."""
+    return Peer(*_UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
 
 
 @contextlib.contextmanager

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from povwatch.attempt import soundtrack
 from povwatch.core.changes import Generated
-from povwatch.core.errors import OutOfMemory, PovwatchError
+from povwatch.core.errors import EnvironmentFault, OutOfMemory, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.job import Job, JobState, Waiting
 from povwatch.core.machine_faults import Place
+from povwatch.core.retry import ENVIRONMENT_PAUSE
 from povwatch.core.stage import Mishap, Stage
 from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.core.units import spell_duration
@@ -86,9 +87,8 @@ class RunStage(Stage):
         self._queue.shorten_pauses()
         for worker in self._pool.workers:
             self._hand_over(worker)
-        for worker in self._pool.workers:
-            free = worker.active is None and worker.supervisor.state is SupervisorState.READY
-            if free and self._queue.blocker is None:
+        for worker in self._pool.free:
+            if self._queue.blocker is None:
                 self._claims.claim_first(self._queue.due(), worker)
                 self._hand_over(worker)
         blocker = self._queue.blocker
@@ -229,17 +229,29 @@ class RunStage(Stage):
                 self._failed_attempts.cancel(job, active.cancel)
             case events.JobCancelled():
                 worker.active = None
-                self._failed_attempts.requeue_uncharged(job, event.why)
+                later = self._store.clock.wall() + event.pause if event.pause else 0.0
+                self._failed_attempts.requeue_uncharged(job, event.why, not_before=later)
             case protocol.Generated():
                 self._generated(worker, active, job, event)
             case events.JobFailed():
                 worker.log_last_lines(event.failure_kind)
                 if event.failure_kind == "error":
                     self._preparing.forget_controls(job, active.attempt)
-                if isinstance(event.error, OutOfMemory) and worker.gpus:  # the job keeps its worker until it is judged
+                if isinstance(event.error, EnvironmentFault) and worker.place is not None:
+                    self._fault_elsewhere(worker, job, event.error)
+                elif (
+                    isinstance(event.error, OutOfMemory) and worker.gpus
+                ):  # the job keeps its worker until it is judged
                     self._pool.judge_out_of_memory(worker, event)
                 else:
                     self._failed(worker, event.error)
+
+    def _fault_elsewhere(self, worker: Worker, job: Job, error: EnvironmentFault) -> None:
+        """Another machine failed a job that is not to blame. Only that machine is, so the queue goes on."""
+        worker.active = None
+        self._pool.fault_elsewhere(worker, error)
+        later = self._store.clock.wall() + ENVIRONMENT_PAUSE
+        self._failed_attempts.requeue_uncharged(job, f"{worker.label}: {error}", not_before=later)
 
     def _generated(self, worker: Worker, active: ActiveAttempt, job: Job, event: protocol.Generated) -> None:
         took = self._store.clock.boot() - (active.generating_since or active.started)
@@ -258,6 +270,7 @@ class RunStage(Stage):
             approximated=approximated,
         )
         worker.active = None
+        self._pool.generated(worker)
         self._keep_controls(job, active)
         if approximated:
             say("approximated", job, speed=active.attempt.speed, what=approximated)

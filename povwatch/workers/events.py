@@ -21,6 +21,9 @@ BLOCKED = "blocked"
 STALLED = "stalled"
 """The kind of loss of a worker that was killed because it hung."""
 
+REMOTE = "remote-died"
+"""The kind of loss of a worker that died on another machine, or whose machine was lost."""
+
 # -- the engine --------------------------------------------------------------------------------------------------------
 
 
@@ -73,6 +76,8 @@ class JobCancelled:
     job_id: int
     run_id: str
     why: str
+    pause: float = 0.0
+    """Seconds until it may be given to a worker again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,15 @@ class WorkerLost:
     error: Loss
     retry_at: float
     """Time on the supervisor's clock at which another worker starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeft:
+    """A worker on another machine was taken away, not by its own fault. Its job, if it had one, has ended."""
+
+    why: str
+    broken: bool = False
+    """Whether its machine is at fault: a clip's files could not be carried there or back."""
 
 
 # -- what the pool found out -------------------------------------------------------------------------------------------
@@ -107,6 +121,7 @@ Event = (
     | JobFailed
     | JobCancelled
     | WorkerLost
+    | WorkerLeft
     | OutOfMemoryJudged
 )
 
@@ -142,9 +157,11 @@ def failure_kind_of(error: errors.PovwatchError) -> str:
 
 
 def loss_of(error: Loss) -> str:
-    """The kind of a worker's loss, for counters: died, stalled, or what befell its GPU or its machine."""
+    """The kind of a worker's loss, for counters: died, stalled, remote-died, or what befell its GPU or its machine."""
     if isinstance(error, errors.WorkerStalled):
         return STALLED
+    if isinstance(error, errors.RemoteWorkerDied):
+        return REMOTE
     return "died" if isinstance(error, errors.WorkerDied) else failure_kind_of(error)
 
 

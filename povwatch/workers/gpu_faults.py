@@ -45,15 +45,20 @@ class GpuFaults:
         self._heard: Mailbox[Xid] = Mailbox(wake)
         self._watch: XidWatch | None = None
         self._listen_at = 0.0
-        self.blocker: Blocker | None = None
-        """Why no GPU can take a job, even if an engine is loaded; None if one can."""
+        self._away: Blocker | None = None
+        """Why no GPU of this machine can take a job, even if an engine is loaded; None if one can."""
         self._blind = 0
         """Answers in a row that showed no usable GPU."""
         monitor.watch(self._gpus_read)
 
+    @property
+    def blocker(self) -> Blocker | None:
+        """Why no GPU can take a job; None if one can, here or on another machine."""
+        return None if self._pool.remote else self._away
+
     def given_up(self, times: int) -> bool:
-        """Whether so many answers in a row showed no usable GPU."""
-        return self._blind >= times
+        """Whether so many answers in a row showed no usable GPU, and no other machine has a worker."""
+        return self._blind >= times and not self._pool.remote
 
     def tick(self, now: float) -> None:
         """Listen, and act on what was reported."""
@@ -100,13 +105,14 @@ class GpuFaults:
             # Jobs under way go on: a replaced driver serves processes that had opened it, and a silent one may
             # only be slow. The supervisor's deadlines catch a worker that hangs.
             problem = f"{seen.problem[:1].upper()}{seen.problem[1:]}."
-            if self.blocker is None or self.blocker.problem != problem:
+            if self._away is None or self._away.problem != problem:
                 say("gpu-away", problem=problem)
-            self.blocker = Blocker(Waiting.GPU_LOST, problem)
+            self._away = Blocker(Waiting.GPU_LOST, problem)
             self._blind += 1
-        elif self.blocker is not None:
-            self.blocker, self._blind = None, 0
+        elif self._away is not None:
+            self._away, self._blind = None, 0
             say("gpu-back")
+        self._pool.gpus_away = self._away is not None
         # If NVML reports no problem, it saw every GPU that it knows, so a missing one is gone.
         if (seen.lost or not seen.problem) and not seen.upgraded and not seen.silent:
             there, why = {found.uuid for found in seen.found}, seen.problem or "NVML does not see it any more"

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from povwatch.gpu.nvml import Gpu, Gpus
 
 
+ITS_OWN = "{worker}"
+"""In a path of a remote worker's configuration: what no other worker of its machine has, filled in there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """How a worker is started."""
@@ -54,9 +58,16 @@ def launches(
         if engine.workers != "auto":
             found = found[: engine.workers - number]
     return [
-        Launch(choice.python, choice.engine, _load_config(config, choice.kind, n), _visible(share), share)
+        Launch(choice.python, choice.engine, _load_config(config, choice.kind, str(n)), _visible(share), share)
         for n, share in enumerate(found, number)
     ]
+
+
+def elsewhere(config: Config, choice: Choice) -> Launch:
+    """How a worker on another machine is started. Its GPUs, its interpreter and its folders are found there."""
+    engine = config.engine.model_copy(update={"gpus_per_worker": config.pool.gpus_per_worker})
+    there = config.model_copy(update={"engine": engine})
+    return Launch(config.pool.runtime or choice.python, choice.engine, _load_config(there, choice.kind, ITS_OWN), {})
 
 
 def text_filters(config: Config, kind: str) -> Launch | None:
@@ -77,14 +88,15 @@ def text_filters(config: Config, kind: str) -> Launch | None:
     return Launch(interpreter(kind, config), ENGINES[kind], {"language_model": whole}, hidden)
 
 
-def _load_config(config: Config, engine_kind: str, number: int) -> dict[str, Any]:
+def _load_config(config: Config, engine_kind: str, number: str) -> dict[str, Any]:
+    """The argument of the engine's `load`. `number` names a folder that no other worker of the machine uses."""
     engine = config.engine
     shared = {"controls": list(engine.controls), "guardrails": engine.guardrails}
     model = {"model": engine.model} if engine.model else {}
     match engine_kind:
         case "cosmos":
             # Upstream writes into this folder while it loads, so no other worker may use it.
-            place = config.paths.state / "cosmos" / str(number)
+            place = config.paths.state / "cosmos" / number
             own = {"gpus_per_worker": engine.gpus_per_worker, "offload_guardrails": engine.offload_guardrails}
             return shared | model | own | {"output_dir": str(place)}
         case "diffusers":
@@ -94,7 +106,7 @@ def _load_config(config: Config, engine_kind: str, number: int) -> dict[str, Any
             offline = os.environ.get("HF_HUB_OFFLINE") == "1"
             if engine.gpus_per_worker > 1:
                 chosen["gpus_per_worker"] = engine.gpus_per_worker
-                kept["meeting"] = str(state / "ranks" / str(number))
+                kept["meeting"] = str(state / "ranks" / number)
             return shared | model | chosen | kept | {"offline": offline}
         case _:
             return {}

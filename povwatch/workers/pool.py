@@ -3,6 +3,9 @@
 A worker's process starts if clips may start (`povwatch pause`, engine.hours), the host has memory for another load, and
 NVML, asked anew, sees enough free memory on the worker's GPUs.
 
+Workers on other machines come and go: remote/workers.py brings them, and they leave when they are gone. Whatever is
+about GPUs, memory and processes here concerns this machine's own workers alone.
+
 The run stage gives the workers jobs and handles the events about jobs. gpu_faults.py ends workers whose GPU failed.
 """
 
@@ -13,6 +16,8 @@ from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from povwatch.core.blockers import Blocker
@@ -30,26 +35,29 @@ from povwatch.gpu import host_memory
 from povwatch.gpu.headroom import crowded, describe_processes, neighbours, refusal
 from povwatch.gpu.usage import GpuUsage
 from povwatch.models.missing import weights_size
-from povwatch.workers import events
+from povwatch.workers import events, places
 from povwatch.workers.launch import launches
+from povwatch.workers.places import Places
 from povwatch.workers.states import STARTING, SupervisorState, Timeouts
 from povwatch.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from povwatch.attempt.attempt import Attempt
     from povwatch.config.settings import Config
     from povwatch.core.background import Background
     from povwatch.core.blockers import Source
     from povwatch.core.clock import Clock
+    from povwatch.core.errors import PovwatchError
     from povwatch.engines.choice import Choice
     from povwatch.gpu.monitor import GpuMonitor
     from povwatch.gpu.nvml import Gpus
     from povwatch.process.protocol import Progress
     from povwatch.workers.launch import Launch
-    from povwatch.workers.process import WorkerProcess
+    from povwatch.workers.places import Place
+    from povwatch.workers.process import Process
 
 PROBE_MAX = 300.0
 """Longest pause in seconds between two checks whether the engine can run."""
@@ -60,6 +68,9 @@ COPYING = "copying"
 LAST_LINES = 30
 """Lines of a worker's output kept for a failure: a traceback and the lines before it."""
 
+REMOTE_KILL = 4.0
+"""Seconds from SIGKILL until a worker on another machine counts as gone, whether anybody answers there or not."""
+
 EXCUSED_MAX = 3
 """How often another process on the GPU excuses the same job. A process that never leaves must not keep a clip that
 needs more memory at the head of the queue for ever."""
@@ -69,7 +80,7 @@ _WAITS = {"gpu-lost": Waiting.GPU_LOST, "gpu-busy": Waiting.GPU_BUSY, "disk-full
 
 
 class WorkerPool:
-    """The workers of this daemon. It adds workers when GPUs come."""
+    """The workers of this daemon. It adds workers when GPUs come, and loses those on other machines when these go."""
 
     def __init__(
         self,
@@ -80,7 +91,7 @@ class WorkerPool:
         clock: Clock,
         background: Background,
         monitor: GpuMonitor,
-        new_process: Callable[[Launch], WorkerProcess],
+        new_process: Callable[[Launch], Process],
     ) -> None:
         self._config = config
         self._choice = choice
@@ -94,6 +105,11 @@ class WorkerPool:
         self._needed = memory_needed(choice.kind, config.engine)
         """Bytes of memory on each of a worker's GPUs; None if the engine needs no GPU."""
         self.workers: list[Worker] = []
+        """This machine's own come first."""
+        self.places = Places()
+        """The other machines."""
+        self.gpus_away = False
+        """Whether no GPU of this machine can take a job at present; see gpu_faults.py."""
         self.blocker: Blocker | None = None
         """Why no worker has the engine loaded; None if one has it, or if it is being loaded."""
         self.lost: Counter[str] = Counter()
@@ -121,11 +137,15 @@ class WorkerPool:
     # -- its life
 
     def start(self) -> None:
-        """Start the workers, or report why they cannot be started."""
+        """Start this machine's workers, or report why they cannot be started."""
         if not self._choice.problem:
             self._start_workers(self._monitor.latest)
             return
         problem = f"{self._choice.problem}."
+        if self._elsewhere_alone(self._monitor.latest):
+            self._plan_probe()
+            say("engine-elsewhere", engine=self.engine_kind, problem=problem)
+            return
         self.blocker = Blocker(Waiting.ENGINE_UNAVAILABLE, problem)
         self._plan_probe()
         say("engine-unavailable", engine=self.engine_kind, problem=problem, at=self._clock.spell(self._probe_at))
@@ -144,6 +164,8 @@ class WorkerPool:
             for event in worker.supervisor.poll(now):
                 yield worker, event
             self._start_due(worker, now)
+        if any(worker.left for worker in self.workers):
+            self.workers = [worker for worker in self.workers if not worker.left]
 
     def next_deadline(self) -> float | None:
         """When `poll` is due if nothing wakes the loop before; None if never."""
@@ -153,8 +175,8 @@ class WorkerPool:
         return min((deadline for deadline in found if deadline is not None), default=None)
 
     def stop(self, why: str) -> None:
-        """Tell the workers to end. Poll until `stopped`."""
-        for worker in self.workers:
+        """Tell this machine's workers to end. Poll until `stopped`."""
+        for worker in self.local:
             if worker.supervisor.state is not SupervisorState.STOPPED:
                 worker.supervisor.stop(why)
 
@@ -180,6 +202,27 @@ class WorkerPool:
         return any(worker.supervisor.capabilities for worker in self.workers)
 
     @property
+    def local(self) -> list[Worker]:
+        """The workers of this machine."""
+        return [worker for worker in self.workers if worker.place is None]
+
+    @property
+    def remote(self) -> list[Worker]:
+        """The workers on other machines."""
+        return [worker for worker in self.workers if worker.place is not None]
+
+    @property
+    def free(self) -> list[Worker]:
+        """The workers that can take a job now, this machine's own first."""
+        return [
+            worker
+            for worker in self.workers
+            if worker.active is None
+            and worker.supervisor.state is SupervisorState.READY
+            and not (self.gpus_away and worker.gpus)
+        ]
+
+    @property
     def generating(self) -> int:
         """Number of workers that have a job."""
         return sum(worker.generating for worker in self.workers)
@@ -191,17 +234,18 @@ class WorkerPool:
 
     def given_up(self, times: int) -> bool:
         """Whether no worker has the engine loaded, and each failed so often in a row. One that loads may succeed."""
-        failing = all(worker.failures >= times for worker in self.workers)
+        failing = all(worker.failures >= times for worker in self.local)
         return self.blocker is not None and (failing or not self._started)
 
     def count_use(self, worker: Worker, seconds: float, figures: Mapping[str, Any]) -> None:
         """Count what an attempt that generated for so many seconds has used of the worker's GPUs."""
-        self.gpu_seconds += seconds * len(worker.gpus)
+        self.gpu_seconds += seconds * len(worker.gpus or worker.gpu_names)
         self.gpu_joules += float(figures.get("energy") or 0.0)
 
     def gpu_name(self, worker: Worker) -> str:
         """Name of a worker's GPU; empty without one, or if it is unknown."""
-        return next((gpu.name for gpu in self._monitor.latest.found if gpu.uuid in worker.gpus), "")
+        here = (gpu.name for gpu in self._monitor.latest.found if gpu.uuid in worker.gpus)
+        return next(iter(worker.gpu_names), "") if worker.place else next(here, "")
 
     def facts(self) -> list[dict[str, Any]]:
         """The workers, for `status`."""
@@ -213,6 +257,7 @@ class WorkerPool:
             worker.shown_state, worker.shown_since = state, round(self._clock.wall())
         return {
             "label": worker.label,
+            "node": worker.place.name if worker.place else None,
             "pid": worker.supervisor.pid,
             "state": str(state),
             "since": worker.shown_since,
@@ -225,8 +270,8 @@ class WorkerPool:
         }
 
     def _where(self, worker: Worker) -> str:
-        """The worker in brackets, for the end of a sentence; empty if there is only one."""
-        return f" ({worker.label})" if len(self.workers) > 1 else ""
+        """The worker in brackets, for the end of a sentence; empty if there is only one, which is here."""
+        return f" ({worker.label})" if len(self.workers) > 1 or worker.place else ""
 
     # -- what the workers report about the engine
 
@@ -245,12 +290,22 @@ class WorkerPool:
                 self.lost["load-failed"] += 1
                 worker.log_last_lines(event.failure_kind)
                 self._unavailable(worker, event.failure_kind, joined(event.message, event.todo), event.retry_at)
+                self._died(worker, event.message)
             case events.WorkerLost():
                 self.lost[events.loss_of(event.error)] += 1
                 worker.log_last_lines()
-                say("worker-lost", problem=str(event.error), worker=worker.number, where=self._where(worker))
-                if worker.active is None:
+                if worker.place is None:
+                    say("worker-lost", problem=str(event.error), worker=worker.number, where=self._where(worker))
+                else:
+                    say("remote-lost", problem=str(event.error), worker=worker.number, label=worker.label)
+                if worker.active is None and worker.place is None:
                     self._block(events.failure_kind_of(event.error), str(event.error))
+                self._died(worker, event.error.what)
+            case events.WorkerLeft():
+                worker.log_last_lines() if event.broken else worker.forget_lines()
+                say("remote-left", label=worker.label, worker=worker.number, why=event.why)
+                if event.broken:
+                    self._died(worker, event.why)
 
     def _log_abilities(self, capabilities: dict[str, Any]) -> None:
         """Log how an engine computes, and what it expected of the machine and did not find; once for equal workers."""
@@ -276,12 +331,32 @@ class WorkerPool:
         self, worker: Worker, failure_kind: str, problem: str, retry_at: float, *, news: bool = True
     ) -> None:
         """Report that a worker cannot load the engine. Without `news`, the log has the same line already."""
+        if worker.place is not None:
+            self._block(failure_kind, f"{worker.label}: {problem}")
+            say("remote-unavailable", label=worker.label, engine=self.engine_kind, problem=problem)
+            return
         self._block(failure_kind, problem)
         at = "after a reboot" if retry_at == float("inf") else self._clock.spell(retry_at)
         if news and self.loaded:
             say("worker-unavailable", label=worker.label, problem=problem, at=at)
         elif news:
             say("engine-unavailable", engine=self.engine_kind, problem=problem, at=at)
+
+    def fault_elsewhere(self, worker: Worker, error: PovwatchError) -> None:
+        """Another machine failed a job: it has no space or memory, or its GPU is lost."""
+        say("remote-fault", label=worker.label, problem=str(error))
+        self._died(worker, error.what)
+
+    def _died(self, worker: Worker, problem: str) -> None:
+        """A worker was lost, could not load, or met a fault of its machine: that may have to rest."""
+        if worker.place is not None and worker.place.died(self._clock.boot()):
+            many, rest = places.DEATHS_MAX, spell_duration(places.REST)
+            say("node-rests", node=worker.place.name, many=many, rest=rest, problem=problem)
+
+    def generated(self, worker: Worker) -> None:
+        """A worker has generated a clip: its machine works."""
+        if worker.place is not None:
+            worker.place.generated()
 
     def _block(self, failure_kind: str, problem: str) -> None:
         if not self.loaded:
@@ -301,14 +376,20 @@ class WorkerPool:
     def _probed(self, gpus: Gpus, outcome: str | Exception) -> None:
         if outcome == "":
             self._start_workers(gpus)
-        elif isinstance(outcome, str):
+        elif isinstance(outcome, str) and not self.loaded and not self._elsewhere_alone(gpus):
             self.blocker = Blocker(Waiting.ENGINE_UNAVAILABLE, f"{outcome}.")
+
+    def _elsewhere_alone(self, gpus: Gpus) -> bool:
+        """Whether it is no fault that this machine has no worker: others have, and there is no GPU here."""
+        return self._config.pool.kind == "ray" and self._config.engine.workers == "auto" and not gpus.found
 
     def _start_workers(self, gpus: Gpus) -> None:
         """Start the workers on the GPUs that are there now; at the daemon's start there may have been none."""
         self._started = True
         self.blocker = None
         engine = self._config.engine
+        if engine.workers == 0:
+            return
         if missing := strangers(gpus, engine.devices) if self._needed is not None else []:
             say("devices-missing", missing=", ".join(missing))
         self._load_bytes = weights_size(self.engine_kind, self._config)
@@ -334,7 +415,7 @@ class WorkerPool:
             self._add(new)
 
     def _new_workers(self, gpus: Gpus) -> list[Worker]:
-        there = len(self.workers)
+        there = len(self.local)
         taken = [uuid for worker in self.workers for uuid in worker.gpus]
         found = launches(self._config, self._choice, gpus, taken=taken, number=there)
         engine = self._config.engine
@@ -350,15 +431,50 @@ class WorkerPool:
                 tuple(gpu.uuid for gpu in launch.gpus),
                 tuple(gpu.index for gpu in launch.gpus),
             )
-            for number, launch in enumerate(found, there + 1)
+            for number, launch in zip(self._free_numbers(), found, strict=False)
         ]
+
+    def _free_numbers(self) -> Iterator[int]:
+        """The numbers that no worker has, from 1."""
+        taken = {worker.number for worker in self.workers}
+        return (number for number in count(1) if number not in taken)
 
     def _add(self, new: list[Worker]) -> None:
         """Start workers; they load while clips arrive."""
-        self.workers += new
+        self.workers = [*self.local, *new, *self.remote]
         for worker in new:
             worker.supervisor.start()
             self._start_due(worker, self._clock.boot())
+
+    def adopt(
+        self,
+        process: Process,
+        launch: Launch,
+        place: Place,
+        *,
+        gpu_names: Sequence[str] = (),
+        capabilities: dict[str, Any] | None = None,
+    ) -> Worker:
+        """Take a worker on another machine, whose process runs.
+
+        Args:
+            gpu_names: its GPUs', for people.
+            capabilities: what its engine can do, if it is loaded; else it is loaded now.
+        """
+        engine = self._config.engine
+        # How long it is silent is the process's own matter: it knows whether the network or the bridge is.
+        timeouts = Timeouts(load=engine.load_timeout, stall=engine.stall_timeout, heartbeat=inf, kill=REMOTE_KILL + 1)
+        supervisor = Supervisor(launch, timeouts, clock=self._clock, new_process=None)
+        worker = Worker(supervisor, next(self._free_numbers()), place=place, gpu_names=tuple(gpu_names))
+        supervisor.adopt(process, capabilities)
+        self.workers.append(worker)
+        gpu = f" ({', '.join(gpu_names)})" if gpu_names else ""
+        if capabilities is None:
+            say("remote-joined", label=worker.label, worker=worker.number, gpu=gpu, engine=self.engine_kind)
+        else:
+            self.blocker = None
+            say("remote-taken-over", label=worker.label, worker=worker.number, gpu=gpu, engine=self.engine_kind)
+        return worker
 
     # -- when a worker may start
 
@@ -375,7 +491,7 @@ class WorkerPool:
         return not waits and self._has_gpu_memory(worker, now)
 
     def _crowded(self) -> str:
-        loads = sum(worker.supervisor.state is SupervisorState.LOADING for worker in self.workers)
+        loads = sum(worker.supervisor.state is SupervisorState.LOADING for worker in self.local)
         return crowded(loads, self._load_bytes, host_memory.available() if loads and self._load_bytes else None)
 
     def _has_gpu_memory(self, worker: Worker, now: float) -> bool:
@@ -424,7 +540,7 @@ class WorkerPool:
         self._judged.append((worker, events.OutOfMemoryJudged(job, failed.run_id, error)))
 
     def _pids(self) -> set[int]:
-        return {worker.supervisor.pid for worker in self.workers if worker.supervisor.pid is not None}
+        return {worker.supervisor.pid for worker in self.local if worker.supervisor.pid is not None}
 
 
 @dataclass(slots=True, eq=False)
@@ -438,6 +554,10 @@ class Worker:
     """UUIDs of the GPUs that the worker sees; empty for an engine that needs none."""
     indices: tuple[int, ...] = ()
     """NVML's indices of these GPUs."""
+    place: Place | None = None
+    """The machine that it runs on, if that is another one."""
+    gpu_names: tuple[str, ...] = ()
+    """Its GPUs there, for people."""
     active: ActiveAttempt | None = None
     """The attempt that it has, or that is prepared for it."""
     shown_state: SupervisorState | None = None
@@ -465,9 +585,17 @@ class Worker:
 
     @property
     def label(self) -> str:
-        """The worker for people: "worker 2 on GPU 1"."""
+        """The worker for people: "worker 2 on GPU 1", "worker 3 on node gpu-02"."""
         on = f" on GPU {', '.join(map(str, self.indices))}" if self.indices else ""
+        if self.place is not None:
+            on = f" on node {self.place.name}"
         return f"worker {self.number}{on}"
+
+    @property
+    def left(self) -> bool:
+        """Whether it was on another machine and is gone, and nothing of it is left to do."""
+        gone = self.supervisor.state is SupervisorState.STOPPED
+        return gone and self.place is not None and self.active is None
 
     @property
     def failures(self) -> int:

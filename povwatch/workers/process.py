@@ -14,7 +14,7 @@ import socket
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from povwatch.core.command import worker_environment
 from povwatch.process.channel import Channel
@@ -74,7 +74,44 @@ class Exited:
     """Its exit status; negative for a signal."""
 
 
-Item = Received | Printed | HungUp | Exited
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A worker on another machine is gone, or out of reach. No item follows."""
+
+    why: str
+    """For people, as sentences."""
+    died: bool
+    """Whether it died while it was ours; else it was taken away, and its job is not to blame."""
+    broken: bool = False
+    """See WorkerLeft."""
+    pause: float = 0.0
+    """Seconds until the job that it had may be given to another one."""
+
+
+Item = Received | Printed | HungUp | Exited | Gone
+
+
+class Process(Protocol):
+    """A worker's process, here (WorkerProcess) or on another machine (remote/process.py)."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id where it runs."""
+
+    def send(self, message: Message) -> bool:
+        """See WorkerProcess."""
+
+    def take(self) -> list[Item]:
+        """See WorkerProcess."""
+
+    def signal(self, number: int) -> None:
+        """See WorkerProcess."""
+
+    def kill(self) -> None:
+        """Kill the worker. `Exited` or `Gone` follows."""
+
+    def join(self, timeout: float) -> bool:
+        """See WorkerProcess."""
 
 
 class WorkerProcess:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from povwatch.process.protocol import CheckPrompts, Generate, Progress
     from povwatch.workers.events import Event, Loss
-    from povwatch.workers.process import WorkerProcess
+    from povwatch.workers.process import Process
 
 
 class SupervisorState(StrEnum):
     """A supervisor's state; supervisor.py lists the transitions."""
 
     STOPPED = "stopped"
-    """There is no worker, and none is wanted."""
+    """There is no worker, and none is started."""
     LOADING = "loading"
     """The worker starts and loads its engine."""
     READY = "ready"
@@ -73,7 +73,7 @@ class CurrentCheck:
 class CurrentWorker:
     """A worker, from the start of its process to its end."""
 
-    process: WorkerProcess
+    process: Process
     started_at: float
     heard_at: float
     """When it last sent anything."""

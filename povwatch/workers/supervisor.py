@@ -9,6 +9,9 @@
     BACKOFF   the worker gone, the pause over (`due`): spawn -> LOADING           stop -> STOPPING, or STOPPED
     STOPPING  the worker gone -> STOPPED
 
+A worker on another machine is adopted: STOPPED -> LOADING, or READY if its engine is loaded. Nobody here starts another
+one in its place: where it says BACKOFF above, the state is STOPPED once the worker is gone.
+
 A worker ends in steps. Its fault is noted and not reported yet (`_abandon`). The worker gets time to exit by itself.
 Then SIGTERM follows if the daemon stops, and then SIGKILL (`_terminate`). Once the process is gone (`_reap`), the fault
 is reported, and the next worker may start (`spawn`). So no two workers are on one GPU, unless one cannot be killed
@@ -29,7 +32,7 @@ from povwatch.process import protocol
 from povwatch.process.output import is_progress_bar
 from povwatch.process.start import describe_end
 from povwatch.workers import events
-from povwatch.workers.process import Exited, HungUp, Item, Printed
+from povwatch.workers.process import Exited, Gone, HungUp, Item, Printed
 from povwatch.workers.states import (
     CurrentCheck,
     CurrentJob,
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
 
     from povwatch.core.clock import Clock
     from povwatch.workers.launch import Launch
-    from povwatch.workers.process import WorkerProcess
+    from povwatch.workers.process import Process
 
 WATCH = 5.0
 """Longest time in seconds between two polls while there is a worker."""
@@ -74,9 +77,12 @@ class Supervisor:
     """
 
     def __init__(
-        self, launch: Launch, timeouts: Timeouts, *, clock: Clock, new_process: Callable[[Launch], WorkerProcess]
+        self, launch: Launch, timeouts: Timeouts, *, clock: Clock, new_process: Callable[[Launch], Process] | None
     ) -> None:
         """No worker is started yet.
+
+        Args:
+            new_process: starts a worker's process; None if one is adopted.
 
         Raises:
             ProtocolError: The engine's configuration is not made of JSON values.
@@ -116,7 +122,7 @@ class Supervisor:
 
     def spawn(self, now: float) -> None:
         """Start the worker that is due. If that fails, EngineUnavailable follows, and it is due again after a pause."""
-        if not self.due(now):
+        if self._new_process is None or not self.due(now):
             raise InvalidState(f"The worker is {self.state}; no other is due.")
         try:
             process = self._new_process(self._launch)
@@ -132,6 +138,22 @@ class Supervisor:
         self._worker = CurrentWorker(process, started_at=now, heard_at=now)
         process.send(protocol.Load(self._launch.config))  # if the process is dead already, its `Exited` follows
         say("worker-started", pid=process.pid, engine=self._launch.engine)
+
+    def adopt(self, process: Process, capabilities: dict[str, Any] | None = None) -> None:
+        """Take a worker on another machine, whose process runs. Once it is gone, no other one follows.
+
+        Args:
+            capabilities: what its engine can do, if it is loaded; else the engine is loaded now.
+        """
+        self._require(S.STOPPED)
+        now = self._polled_at = self._clock.boot()
+        self._worker = CurrentWorker(process, started_at=now, heard_at=now)
+        if capabilities is None:
+            self.state = S.LOADING
+            process.send(protocol.Load(self._launch.config))
+        else:
+            self.state = S.READY
+            self._worker.capabilities, self._worker.loaded_at = capabilities, now
 
     def generate(self, request: protocol.Generate) -> None:
         """Give the worker a job. Exactly one end of the job follows.
@@ -270,6 +292,8 @@ class Supervisor:
             self._events.append(events.EngineOutput(item.line))
         elif isinstance(item, Exited):
             self._reap(worker, item.returncode, now)
+        elif isinstance(item, Gone):
+            self._part(worker, item, now)
         elif worker.killed_at is not None:
             return
         elif isinstance(item, HungUp):
@@ -401,9 +425,23 @@ class Supervisor:
         elif self.state is S.BACKOFF:
             self.retry_at = now if worker.unkillable else self.retry_at
         elif returncode is not None:
-            last = f" It last printed: {worker.last_line}" if worker.last_line else ""
-            error = errors.WorkerDied(f"The worker {describe_end(returncode)}.{last}")
+            error = errors.WorkerDied(f"The worker {describe_end(returncode)}.{_last_line(worker)}")
             self._events += self._lose(worker, error, now)
+
+    def _part(self, worker: CurrentWorker, gone: Gone, now: float) -> None:
+        """The worker on another machine is gone, or out of reach: its fault, or nobody's."""
+        say("worker-gone", pid=worker.process.pid, returncode=gone.why)
+        self._worker = None
+        self._report_loss(worker)
+        ours = self.state in (S.LOADING, S.READY, S.BUSY)
+        if ours and gone.died:
+            self._events += self._lose(worker, errors.RemoteWorkerDied(f"{gone.why}{_last_line(worker)}"), now)
+        elif (job := worker.job) is not None:
+            why = job.cancel_why or self._stop_why or gone.why
+            self._events.append(events.JobCancelled(job.request.job_id, job.request.run_id, why, gone.pause))
+        if ours and not gone.died:
+            self._events.append(events.WorkerLeft(gone.why, broken=gone.broken))
+        self.state = S.STOPPED
 
     def _lose(self, worker: CurrentWorker, error: events.Loss, now: float) -> list[events.Event]:
         """Record the loss of the worker and its job; return the events to report."""
@@ -447,3 +485,7 @@ class Supervisor:
         if self._worker is None:
             raise AssertionError(self.state)
         return self._worker
+
+
+def _last_line(worker: CurrentWorker) -> str:
+    return f" It last printed: {worker.last_line}" if worker.last_line else ""

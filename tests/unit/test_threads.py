@@ -15,6 +15,7 @@ from support.sources import PACKAGE, files, name_of, parsed
 OWN = {
     "gpu/nvml.py": "XidWatch has a queue's `put` and NVML's handles",
     "workers/process.py": "WorkerProcess has a queue, a child process and what wakes the loop",
+    "remote/connections.py": "Connections has sockets, queues and what wakes the loop",
     "workers/serve.py": "runs in a worker, which never opens the journal",
     "engines/ranks.py": "runs in a worker",
     "media/child.py": "runs in a media child, which never opens the journal",

@@ -42,7 +42,7 @@ class World:
         self.faults = GpuFaults(
             store=SimpleNamespace(journal=journal, job=lambda n: n, clock=HandClock()),
             monitor=SimpleNamespace(watch=lambda _: None, query_soon=self.query_soon),
-            pool=SimpleNamespace(on_gpus=self.workers),
+            pool=SimpleNamespace(on_gpus=self.workers, remote=[]),
             wake=lambda: None,
         )
 
