@@ -1,9 +1,10 @@
 """What scores and a contact sheet cost a clip: seconds, processor time, memory, and the share of generating.
 
-    python benchmarks/scores.py [FRAMES [WIDTHxHEIGHT]] [--generating SECONDS]
+    python benchmarks/scores.py [FRAMES [WIDTHxHEIGHT]] [--generating SECONDS] [--hands HAND_LANDMARKER.TASK]
 
 The clip (93 frames of 1280x720) is noise that moves, with soft and hard edges; the result is the same, blurred a little
-and lighter. One media child does it, as in the daemon; `mask` adds the scores inside a mask of what is kept.
+and lighter. One media child does it, as in the daemon; `mask` adds the scores inside a mask of what is kept, and
+`--hands` a row with those of hands, where MediaPipe is installed. There are none, so that it searches every picture.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def main() -> None:
     parser.add_argument("frames", nargs="?", type=int, default=93)
     parser.add_argument("size", nargs="?", default="1280x720")
     parser.add_argument("--generating", type=float, help="of the clip; by default in proportion to its frames")
+    parser.add_argument("--hands", type=Path, help="MediaPipe's model")
     asked = parser.parse_args()
+    model = {"hands_model": str(asked.hands.resolve())} if asked.hands else {}
     size = tuple(map(int, asked.size.split("x")))
     generating = asked.generating or GENERATING * asked.frames / 93
     with tempfile.TemporaryDirectory() as folder:
@@ -41,6 +44,7 @@ def main() -> None:
             ("the sheet alone", {"measured": False, "sheet": "sheet.jpg"}),
             ("scores and sheet", {"sheet": "sheet.jpg"}),
             ("scores and sheet, mask", {"sheet": "sheet.jpg", "kept": "mask.mp4"}),
+            *([("scores and sheet, hands", {"sheet": "sheet.jpg"} | model)] if model else []),
         ):
             before, begun = spent(), time.monotonic()
             found = call("score", {"about": about.to_json() | fields}, timeout=7200, folder=folder)
