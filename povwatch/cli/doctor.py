@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +19,8 @@ import typer
 from povwatch.arrival.watch import Watcher, raise_it, watches_allowed
 from povwatch.arrival.writers import Writers, writer_open
 from povwatch.cli.app import console, plain, shared, verbs
+from povwatch.cli.doctor_watching import metrics, notifications, scores
+from povwatch.cli.finding import Finding
 from povwatch.cli.prefetch import chosen
 from povwatch.core.command import command
 from povwatch.core.errors import JournalError, PovwatchError
@@ -117,7 +118,8 @@ def doctor(
 def _findings(config: Config, zone: str) -> Iterator[Finding]:
     yield Finding("python", sys.version.split()[0])
     yield Finding("time", f"{local(time.time()):%H:%M} {time.tzname[0]}", zone)
-    for look in (_inputs, _outputs, _state, _events, _leases, _templates, _hooks, _codecs, _gpus, _engine):
+    looks = (_inputs, _outputs, _state, _events, _leases, _templates, _hooks, _codecs, scores, notifications, metrics)
+    for look in (*looks, _gpus, _engine):
         try:
             yield from look(config)
         except (OSError, PovwatchError) as error:
@@ -246,23 +248,6 @@ def _engine(config: Config) -> Iterator[Finding]:
         yield Finding("engine", f"{choice.kind}: {choice.why}", f"It cannot run now: {choice.problem}.", fatal=True)
     else:
         yield Finding("engine", f"{choice.kind}: {choice.why}")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the answer."""
-
-    about: str
-    seen: str
-    todo: str = ""
-    """What to do; empty if all is well."""
-    fatal: bool = False
-    """Whether povwatch cannot work because of it."""
-
-    @property
-    def words(self) -> str:
-        """The finding and what to do, as sentences."""
-        return f"{self.seen.rstrip('.')}. {self.todo}" if self.todo else self.seen
 
 
 def engine_findings(engine_kind: str, config: Config, gpus: Gpus) -> Iterator[Finding]:

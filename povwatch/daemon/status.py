@@ -9,6 +9,7 @@ from povwatch import __version__
 from povwatch.core.job import JobState
 from povwatch.daemon.drain import limited
 from povwatch.engines.abilities import REAL
+from povwatch.notifications.process import UNIT, by_unit
 from povwatch.service.log import destination
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class StatusFacts:
         }
         if facts != self._noted:
             self._noted = facts
-            app.store.journal.set_facts(daemon=facts, log=self._log)
+            app.store.journal.set_facts(daemon=facts, log=self._log, notifier=UNIT if by_unit() else "child")
 
     def close(self) -> None:
         """Remove the facts at a clean stop, so that the next start finds none."""

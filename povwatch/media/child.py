@@ -42,6 +42,7 @@ OPERATIONS = {
     "still": ("povwatch.media.still:still", Place.CHECK),
     "decode": ("povwatch.media.measure:decode", Place.PROCESS),
     "codecs": ("povwatch.media.codecs:codecs", Place.PROCESS),
+    "hands": ("povwatch.media.hands:usable", Place.PROCESS),
 }
 """Operation to its function, and to its place in machine_faults.TABLE.
 

@@ -38,6 +38,7 @@ STEPS = {
     "annotate": "Computing a control of the clip",
     "decode": "Decoding a video",
     "codecs": "Looking for codecs",
+    "hands": "Loading the model of hands",
 }
 """The name of a child's operation to what people are told of it, as the beginning of a sentence."""
 

@@ -7,6 +7,7 @@ centres are no further apart than the longer side of the hand's box in the clip;
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from povwatch.core.scores import Missing
+from povwatch.media.info import JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -115,7 +117,7 @@ class NoHands:
     names: ClassVar[tuple[str, ...]] = Hands.names
 
     def __init__(self, why: Missing) -> None:
-        self._why = why
+        self.why = why
 
     def see(self, pair: Pair) -> None:
         """Look at nothing."""
@@ -123,7 +125,7 @@ class NoHands:
     def tell(self, found: Found) -> None:
         """Add the reason."""
         for name in self.names:
-            found.add(name, "", self._why)
+            found.add(name, "", self.why)
 
 
 def _count(counts: _Counts, ours: Sequence[Hand], theirs: Sequence[Hand]) -> None:
@@ -190,6 +192,27 @@ def hands(model: str) -> Iterator[Metric]:
             return read(landmarker.detect(image), picture.shape[1::-1])
 
         yield Hands(find)
+
+
+@dataclass(frozen=True, slots=True)
+class Usable(JsonObject):
+    """Whether hands can be scored here."""
+
+    version: str
+    """MediaPipe's; empty if it cannot be imported."""
+    missing: str = ""
+    """A word of Missing: why not; empty if they can."""
+
+
+def usable(model: str, *, report: Callable[[float], None] = lambda _: None) -> Usable:
+    """Load the model, as for a result. See `hands`."""
+    report(0.0)
+    with hands(model) as found:
+        try:
+            version = importlib.metadata.version("mediapipe")
+        except importlib.metadata.PackageNotFoundError:
+            version = ""
+        return Usable(version, str(found.why) if isinstance(found, NoHands) else "")
 
 
 def read(result: Any, size: tuple[int, int]) -> list[Hand]:  # noqa: ANN401 - MediaPipe's HandLandmarkerResult

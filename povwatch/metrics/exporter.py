@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -210,3 +211,14 @@ class Exporter(JobListener):
         else:
             self._quiet.discard("port")
             say("metrics-served", address=f"http://{ADDRESS}:{port}/metrics")
+
+
+def port_problem(port: int) -> OSError | None:
+    """Why nobody could serve at a port of this machine now; None if somebody could."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as prometheus_client's server
+        try:
+            tried.bind((ADDRESS, port))
+        except OSError as error:
+            return error
+    return None

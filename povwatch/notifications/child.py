@@ -41,7 +41,8 @@ def main() -> None:
     except NotInstalled:
         _answer({"missing": True})
         return
-    _answer({"refused": [[one.entry, one.why, one.unreadable] for one in refused]})
+    services = {one.entry: one.service.name for one in made}
+    _answer({"refused": [[one.entry, one.why, one.unreadable] for one in refused], "services": services})
     if task["check"]:
         return
     spool = Spool(Path(task["state"]))

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 VARIABLE = "POVWATCH_NOTIFIER"
 """The variable of the daemon's environment that says who sends: `unit`, or the daemon's own child if it is not set."""
 
+UNIT = "unit"
+
 CHECK_PATIENCE = 30.0
 """Seconds for the check of the entries, in which no network is used."""
 
@@ -45,7 +47,7 @@ BUSY_PAUSE = 60.0
 
 def by_unit() -> bool:
     """Whether a unit of its own sends the notices."""
-    return os.environ.get(VARIABLE) == "unit"
+    return os.environ.get(VARIABLE) == UNIT
 
 
 def refuse_unusable(config: Config) -> None:
@@ -57,7 +59,7 @@ def refuse_unusable(config: Config) -> None:
     if not config.notify:
         return
     try:
-        answer = _checked(config)
+        answer = checked(config)
     except OSError as error:
         known = blamed(error, Place.PROCESS, "the check of [[notify]]")
         say("notify-unchecked", problem=known.what if known else str(error))
@@ -86,7 +88,12 @@ def raise_refused(config: Config, refused: Sequence[tuple[int, str, bool]]) -> N
         raise ConfigError("\n".join(lines))
 
 
-def _checked(config: Config) -> dict[str, Any] | None:
+def checked(config: Config) -> dict[str, Any] | None:
+    """What the child says of the entries (child.main); None if it ends without an answer, or takes too long.
+
+    Raises:
+        OSError: it cannot be started.
+    """
     deadline = time.monotonic() + CHECK_PATIENCE
     with closing(_started(config, check=True)) as child:
         while child.answering and (left := deadline - time.monotonic()) > 0:
