@@ -107,6 +107,8 @@ def one(asked: argparse.Namespace) -> dict[str, Any]:
             if isinstance(part, split.Part):
                 row["exchange_ms"] = exchange(part, step, inputs, device)
             found = single.guided(inputs.velocities(step))
+        if device.type == "cuda":
+            torch.cuda.synchronize()  # else this rank ends before it has sent what rank 0 waits for
         if asked.rank == 0:
             reference = asked.folder / "one.pt"
             if not reference.exists():
