@@ -120,7 +120,7 @@ environment() {
 
 service() {
   local unit
-  for unit in povwatch.service povwatch-gpu.service povwatch-notify.service povwatch-prefetch@.service; do
+  for unit in povwatch.service povwatch-gpu.service povwatch-notify.service povwatch-pool.service povwatch-prefetch@.service; do
     sed "s|/opt/povwatch|$prefix|g" "$source/systemd/$unit" >"$fresh/unit"
     place 644 "$fresh/unit" "/etc/systemd/system/$unit"
   done

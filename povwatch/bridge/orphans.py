@@ -35,7 +35,7 @@ def sweep(*, ours_too: bool = False) -> list[int]:
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
         whose = _mark_of(int(entry))
-        if whose and (ours_too if whose == mark() else not _lives(whose)):
+        if whose and (ours_too if whose == mark() else not lives(whose)):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(int(entry), signal.SIGKILL)
                 killed.append(int(entry))
@@ -53,7 +53,8 @@ def _mark_of(pid: int) -> str:
     return next((one[len(name) :].decode("ascii", "replace") for one in variables if one.startswith(name)), "")
 
 
-def _lives(whose: str) -> bool:
+def lives(whose: str) -> bool:
+    """Whether the process that a mark names still runs."""
     try:
         return mark(int(whose.partition("-")[0])) == whose
     except (OSError, ValueError):

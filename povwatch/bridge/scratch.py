@@ -3,6 +3,7 @@
     <state>/scratch/files/<sha256>        a file that a job needs; .part while it comes
     <state>/scratch/jobs/<run_id>/work/   the job's work folder: further names of those files, and what the engine makes
     <state>/scratch/jobs/<run_id>/chunks/ its finished chunks
+    <state>/scratch/jobs/<run_id>/actor   the actor's mark (orphans.py): if it is gone the folder is deleted
 
 A file is kept under its digest. So a transfer that broke goes on where it was, even from another actor, and the looks
 of a clip share the clip. Nothing here is synced: all of it can be sent or made again.
@@ -18,12 +19,13 @@ import shutil
 import time
 from typing import Any
 
+from povwatch.bridge.orphans import lives, mark
 from povwatch.engines.chunk_files import PART
 
 UNUSED = 3600.0
 """Seconds after its last use that a file is kept."""
 
-WORK, CHUNKS = "work", "chunks"
+WORK, CHUNKS, ACTOR = "work", "chunks", "actor"
 
 HASHED = 1024 * 1024
 
@@ -101,6 +103,9 @@ class Scratch:
         """
         self._prune()
         self.end(run_id)
+        os.makedirs(self._job(run_id), mode=0o700)  # noqa: PTH103
+        with open(os.path.join(self._job(run_id), ACTOR), "w", encoding="ascii") as file:  # noqa: PTH118, PTH123
+            file.write(mark())
         folders = {}
         for place, named in ((WORK, files), (CHUNKS, chunks)):
             folders[place] = os.path.join(self._job(run_id), place)  # noqa: PTH118
@@ -157,7 +162,7 @@ class Scratch:
                     with contextlib.suppress(OSError):
                         if folder == "files" and time.time() - os.stat(path).st_mtime > UNUSED:  # noqa: PTH116
                             os.unlink(path)  # noqa: PTH108
-                        elif folder == "jobs" and time.time() - _newest(path) > UNUSED * 24:
+                        elif folder == "jobs" and not lives(_text(os.path.join(path, ACTOR))):  # noqa: PTH118
                             shutil.rmtree(path, ignore_errors=True)
 
     def _kept(self, digest: str) -> str:
@@ -200,6 +205,6 @@ def _digest(path: str) -> str:
     return digest.hexdigest()
 
 
-def _newest(folder: str) -> float:
-    """When something in a job's folder was last made or removed."""
-    return max(os.stat(path).st_mtime for path, _, _ in os.walk(folder))  # noqa: PTH116
+def _text(path: str) -> str:
+    with open(path, encoding="ascii") as file:  # noqa: PTH123
+        return file.read()

@@ -300,6 +300,9 @@ class PoolWorker:
         if self._carrying is not None and not self._carrying.done():
             await asyncio.wait([self._carrying], timeout=CHUNKS_LAST)  # an artifact may be on its way
         await self._last_chunks()
+        if self._job is not None and self._transfer is not None:
+            with contextlib.suppress(TransferFailed, Lost):
+                await self._transfer.end(self._job.request.run_id)
         detail = f"It left {', '.join(left)} behind, which was ended." if left else ""
         if self._asked_to_end:
             self._finish("stopped", returncode, detail)

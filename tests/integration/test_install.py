@@ -60,6 +60,7 @@ def test_files_go_where_systemd_looks(source, tmp_path):
         "etc/systemd/system/povwatch.service": 0o644,
         "etc/systemd/system/povwatch-gpu.service": 0o644,
         "etc/systemd/system/povwatch-notify.service": 0o644,
+        "etc/systemd/system/povwatch-pool.service": 0o644,
         "etc/systemd/system/povwatch-prefetch@.service": 0o644,
         "etc/sysusers.d/povwatch.conf": 0o644,
         "etc/tmpfiles.d/povwatch.conf": 0o644,

@@ -10,16 +10,20 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[2] / "systemd"
 
 
-UNITS = ["povwatch-gpu.service", "povwatch-notify.service", "povwatch-prefetch@.service", "povwatch.service"]
+UNITS = [
+    *("povwatch-gpu.service", "povwatch-notify.service", "povwatch-pool.service", "povwatch-prefetch@.service"),
+    "povwatch.service",
+]
 
 EXPOSED = {
     "povwatch.service": 10,
     "povwatch-notify.service": 11,
     "povwatch-prefetch@.service": 11,
+    "povwatch-pool.service": 18,
     "povwatch-gpu.service": 24,
 }
-"""What systemd-analyze security may find at most, in tenths. A unit with a network cannot have less than 11, nor one of
-root that loads modules much less than 24."""
+"""What systemd-analyze security may find at most, in tenths. A unit with a network cannot have less than 11, one that
+meets others in /tmp less than 18, nor one of root that loads modules much less than 24."""
 
 
 def lines(name):
@@ -189,3 +193,25 @@ def test_notify_unit_sees_the_spool_alone():
     assert "PrivateNetwork" not in notify
     assert "POVWATCH_NOTIFIER=unit" in every("Environment")
     assert "povwatch-notify.service" in every("Wants")
+
+
+def test_pool_unit_meets_daemon_and_ray(unit):
+    """It is of the daemon's user and state folder, may write in outputs/ alone, and meets Ray's node in /tmp."""
+    pool = (FOLDER / "povwatch-pool.service").read_text()
+    service = unit["Service"]
+    for line in (
+        f"User={service['User']}",
+        f"StateDirectory={service['StateDirectory']}",
+        f"StateDirectoryMode={service['StateDirectoryMode']}",
+        "ReadWritePaths=/srv/povwatch/outputs",
+        "InaccessiblePaths=-/srv/povwatch/inputs",
+        "EnvironmentFile=-/etc/povwatch/pool.env",
+        "RestartPreventExitStatus=2",
+        "KillMode=mixed",
+        "PartOf=povwatch.service",
+    ):
+        assert f"\n{line}\n" in pool
+    for key in ("PrivateNetwork=", "PrivateTmp=", "PrivateIPC=", "PrivateUsers="):
+        assert f"\n{key}" not in pool
+    assert "RuntimeDirectory" not in service, "the socket is in the state folder, which both have"
+    assert "povwatch-pool.service" in every("Wants")

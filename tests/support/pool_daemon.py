@@ -79,6 +79,15 @@ class PoolDaemon:
             self._accept(seconds)
         return not self._workers
 
+    def dismiss(self, seconds=PATIENCE):
+        """Want no worker, and end those that there are."""
+        self.control.send(protocol.Wanted(0, "none", {}, {}))
+        for one in self._all:
+            if one is not self.control and not one.over:
+                with contextlib.suppress(OSError, AssertionError):
+                    one.send(protocol.Signal(9))
+                    one.wait(protocol.Ended, within=seconds)
+
     def close(self):
         """End as a daemon that is killed: every connection breaks."""
         self._socket.close()

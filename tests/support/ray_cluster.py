@@ -15,6 +15,8 @@ STORE = 80 * 1024 * 1024
 
 PATIENCE = 60
 
+IMPATIENT = Path(__file__).parents[1] / "doubles/impatient_pool.py"
+
 
 class RayCluster:
     """A cluster with a head that has no GPU."""
@@ -63,41 +65,54 @@ def _environment(changes):
         os.environ.update(before)
 
 
-def descendants_of_actors():
-    """Every process that an actor's worker is or has started, and every reaper: pid to command line."""
+def processes_of_actors(switches):
+    """Every actor, worker, what workers have started, and reapers, of the nodes whose environment names a folder.
+
+    Returns:
+        The pid of each to its command line.
+    """
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if b"POVWATCH_ACTOR=" in (entry / "environ").read_bytes() or "process/reaper.py" in command:
+                environment = (entry / "environ").read_bytes()
+                theirs = b"POVWATCH_ACTOR=" in environment or "process/reaper.py" in command or _is_actor(command)
+                if theirs and bytes(switches) in environment:
                     found[int(entry.name)] = command
     return found
 
 
-def actors():
+def actors(switches):
     """The pids of all actors that are Hosts."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if (entry / "cmdline").read_bytes().startswith(b"ray::Host"):
-                    found.append(int(entry.name))
-    return found
+    return [pid for pid, command in processes_of_actors(switches).items() if _is_actor(command)]
+
+
+def _is_actor(command):
+    return command.startswith("ray::Host")
+
+
+def _outside():
+    """The environment without what is the tests' own, which no povwatch knows."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "POVWATCH_SUITE"))}
 
 
 class Pool:
-    """`povwatch pool` as people start it."""
+    """`povwatch pool` as people start it, or the bridge alone."""
 
-    def __init__(self, config, log, **environment):
-        """Start it with a config.toml; its output goes to the file `log`."""
+    def __init__(self, config, log, *, silence=None, **environment):
+        """Start it with a config.toml; its output goes to the file `log`.
+
+        With a `silence` (seconds) it is the bridge without its keeper, and gives up a silent node after so long.
+        """
+        program = ["-m", "povwatch"] if silence is None else [str(IMPATIENT), str(silence)]
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "povwatch", "--config", str(config), "pool"],
+                [sys.executable, *program, "--config", str(config), "pool"],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST")} | environment,
+                env=_outside() | environment,
                 start_new_session=True,
             )
 
@@ -107,7 +122,7 @@ class Pool:
 
     @property
     def bridge(self):
-        """The pid of the process that is Ray's driver."""
+        """The pid of the process that is Ray's driver, where it has a keeper."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return int(children[0])
 
@@ -131,9 +146,9 @@ class Pool:
         self._process.wait()
 
     def close(self):
-        """Stop it as systemd does; its exit status."""
+        """Stop it as Ctrl-C does; its exit status."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(signal.SIGINT)
         try:
             return self._process.wait(PATIENCE)
         finally:

@@ -17,7 +17,10 @@ PLAIN = {"full", "null", "random", "tty", "urandom", "zero"}
 
 @pytest.mark.parametrize(
     ("unit", "most"),
-    [("povwatch", 1.0), ("povwatch-notify", 1.1), ("povwatch-prefetch@cosmos", 1.1), ("povwatch-gpu", 2.4)],
+    [
+        *(("povwatch", 1.0), ("povwatch-notify", 1.1), ("povwatch-prefetch@cosmos", 1.1), ("povwatch-pool", 1.8)),
+        ("povwatch-gpu", 2.4),
+    ],
 )
 def test_systemd_finds_little_exposed(machine, unit, most):
     """A unit with a network cannot have less than 1.1, nor root with modules than 2.4."""
@@ -27,7 +30,7 @@ def test_systemd_finds_little_exposed(machine, unit, most):
 
 def test_systemd_finds_no_fault(machine):
     """systemd-analyze verify finds no fault with the units where they are installed."""
-    names = ("povwatch", "povwatch-gpu", "povwatch-notify", "povwatch-prefetch@")
+    names = ("povwatch", "povwatch-gpu", "povwatch-notify", "povwatch-pool", "povwatch-prefetch@")
     units = [f"/etc/systemd/system/{name}.service" for name in names]
     done = machine.run("systemd-analyze", "verify", "--man=no", *units)
     assert (done.stdout, done.stderr) == ("", "")
