@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
+    from povwatch.core.changes import Change
     from povwatch.core.errors import PovwatchError
     from povwatch.core.job import Job, JobState
 
 
 class JobListener:
-    """Takes turns in the loop and is told of every job that ends.
+    """Takes turns in the loop and is told of jobs that were added, have changed or have ended.
 
     An exception in one of these methods costs that job an attempt, see daemon/mishaps.py.
     """
@@ -28,6 +29,12 @@ class JobListener:
     def next_deadline(self) -> float | None:
         """When `tick` has something to do, on the boot clock; None if only an event brings work."""
         return None
+
+    def added(self, job: Job) -> None:
+        """A job was added; its transaction is committed. Must be quick: a hundred thousand clips may arrive at once."""
+
+    def changed(self, old: Job, new: Job, change: Change) -> None:
+        """A job was changed; its transaction is committed. `old` is the job before it."""
 
     def ended(self, job: Job) -> None:
         """A job has ended, in whichever stage. Safe to repeat."""

@@ -32,7 +32,7 @@ from povwatch.journal.store import JobStore
 from povwatch.metrics.exporter import Exporter
 from povwatch.notifications.watch import Notifications
 from povwatch.ops.rebuild.outputs import refuse_lost_journal
-from povwatch.page.part import page_of
+from povwatch.page.updater import PageUpdater
 from povwatch.publish import Publisher
 from povwatch.publish.outputs_watch import OutputsWatch
 from povwatch.queue.order import JobQueue
@@ -277,7 +277,9 @@ class App:
             config, store=store, blockers=self.blockers, arrival=self.arrival, pool=self.pool
         )
         self.metrics = Exporter(config, store=store, blockers=self.blockers, pool=self.pool, wake=self.waker.wake)
-        self.page = page_of(config, store=store, outputs_watch=self.outputs_watch, wake=self.waker.wake)
+        self.page = None
+        if config.page.enabled:
+            self.page = PageUpdater(config, store=store, outputs_watch=self.outputs_watch, wake=self.waker.wake)
 
 
 def _make_folder(folder: Path, origin: str) -> None:

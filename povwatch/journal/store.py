@@ -23,7 +23,7 @@ from povwatch.core.stage import Raise, Stage
 from povwatch.journal.reader import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from povwatch.core.changes import Change
     from povwatch.core.clock import Clock
@@ -63,13 +63,9 @@ class JobStore:
         self.suspect: int | None = None
         """The job that this crash counts against; None if it counts against each that was under way."""
         self.listeners: Sequence[JobListener] = ()
-        """Who is told of every job that ends. `apply` routes jobs to the stages among them."""
-        self.observers: Sequence[Callable[[Job, Job, Change], None]] = ()
-        """Who is told of every change, once it is journalled: the job before it and after it, and the change."""
-        self._unobserved: list[tuple[Job, Job, Change]] = []
-        """Changes within `together` that the observers are told of after the commit."""
-        self.on_change: Callable[[int], None] = _nobody
-        """Gets the number of each job that is added or changed, also of one whose change is undone. Must be quick."""
+        """Who is told of every job. `apply` routes jobs to the stages among them."""
+        self._news: list[tuple[str, tuple[Any, ...]]] = []
+        """What the listeners are told of after the commit of `together`: the method, and its arguments."""
         self._routed: list[tuple[JobListener, str, Job]] = []
         """The calls that are still to be made, in order: whose, the method, the job."""
         self._routing = False
@@ -127,6 +123,7 @@ class JobStore:
             jobs = self.journal.add(clips, self.clock.wall(), look=look, force=force)
             for job in jobs:
                 self._remember(job)
+                self._news.append(("added", (job,)))
         return jobs
 
     def apply(self, job: Job, change: Change) -> Job:
@@ -143,10 +140,9 @@ class JobStore:
         self._remember(new)
         if change.logged:
             self.log(change.name(), new, fields)
-        if self.observers:
-            self._unobserved.append((job, new, change))
-            if self._unlogged is None:
-                self._tell_observers()
+        self._news.append(("changed", (job, new, change)))
+        if self._unlogged is None:
+            self._tell_news()
         self._route(job, new)
         return new
 
@@ -177,15 +173,15 @@ class JobStore:
         if self._unlogged is None:
             self._call_listeners()
 
-    def _tell_observers(self) -> None:
-        """Tell the observers of the changes so far. What they fail at costs no job, and is not repeated."""
-        told, self._unobserved = self._unobserved, []
-        for observer in self.observers:
-            for old, new, change in told:
+    def _tell_news(self) -> None:
+        """Tell the listeners of new and changed jobs. What they fail at costs no job, and is not repeated."""
+        news, self._news = self._news, []
+        for listener in self.listeners:
+            for method, given in news:
                 try:
-                    observer(old, new, change)
+                    getattr(listener, method)(*given)
                 except Exception as error:  # noqa: BLE001 - whatever it is
-                    self.mishaps.work_failed(("observer", change.name()), error)
+                    self.mishaps.work_failed((method, type(listener).__name__), error)
 
     def _call_listeners(self) -> None:
         """Make the calls in the order of the changes. Those of changes that the listeners make come last."""
@@ -229,7 +225,7 @@ class JobStore:
         the outer one.
         """
         outer, touched_before, routed_before = self._unlogged, self._touched, len(self._routed)
-        unobserved_before = len(self._unobserved)
+        news_before = len(self._news)
         unlogged = self._unlogged = []
         touched = self._touched = set()
         try:
@@ -237,7 +233,7 @@ class JobStore:
                 yield
         except BaseException:
             del self._routed[routed_before:]
-            del self._unobserved[unobserved_before:]
+            del self._news[news_before:]
             for job_id in list(touched):
                 self.ended.pop(job_id, None)
                 if job := self.journal.job(job_id):
@@ -251,7 +247,7 @@ class JobStore:
         for event, job, fields in unlogged:
             self.log(event, job, fields)
         if outer is None:
-            self._tell_observers()
+            self._tell_news()
             self._call_listeners()
 
     def wait(self, job: Job, waiting: Waiting, detail: str, *, quiet: bool = False) -> Job:
@@ -297,7 +293,6 @@ class JobStore:
 
     def _remember(self, job: Job) -> None:
         self._touched.add(job.id)
-        self.on_change(job.id)
         was = self._known_of(job.path, job.look)
         if was is not None and was.job == job.id:
             self.counts[was.state] -= 1
@@ -311,10 +306,6 @@ class JobStore:
             self.ended[job.id] = job
         else:
             self.ended.pop(job.id, None)  # a failed job may be finished again
-
-
-def _nobody(_job: int) -> None:
-    """Nobody wants to know."""
 
 
 def _known(job: Job) -> Known:

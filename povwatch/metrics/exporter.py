@@ -79,7 +79,6 @@ class Exporter(JobListener):
             self._figures.info.labels(__version__, pool.engine_kind).set(1)
             self._figures.started.set(clock.wall())
             self._figures.disk_reserve.set(config.disk.reserve)
-            store.observers = (*store.observers, self.changed)
 
     # -- turns
 
@@ -121,7 +120,9 @@ class Exporter(JobListener):
     # -- what happens
 
     def changed(self, old: Job, new: Job, change: Change) -> None:
-        """A job has changed."""
+        """See JobListener."""
+        if not self._on:
+            return
         if old.state is not new.state:
             self._moved(old, new)
         figures = self._figures

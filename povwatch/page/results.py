@@ -43,7 +43,7 @@ TIMEOUT = 120.0
 """Seconds that a picture may take."""
 
 AT_ONCE = 1.0
-"""Seconds after which no further result is looked at in one go, so that the page is written meanwhile."""
+"""Seconds after which no further result is read in one go, so that the page is written meanwhile."""
 
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
@@ -52,7 +52,7 @@ VERSIONS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Folders:
     """Where the folders are."""
 
     inputs: Path
@@ -67,8 +67,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A job whose result is looked at."""
+class PublishedResult:
+    """A job whose result is read."""
 
     job: int
     path: bytes
@@ -78,36 +78,36 @@ class Wanted:
     """Whether the result is of an earlier job of this clip and look; then nothing is said of one that has gone."""
 
 
-def look_at(
-    cancelled: threading.Event, place: Place, wanted: Sequence[Wanted], *, draw: bool
+def read_results(
+    cancelled: threading.Event, folders: Folders, wanted: Sequence[PublishedResult], *, draw: bool
 ) -> dict[int, dict[str, Any]]:
-    """Look at results: what their cards say, by job. Some may be missing at the end: they were not looked at.
+    """Read what results say for their cards, by job. Some may be missing at the end: they were not read.
 
     Args:
         draw: whether to make pictures that are missing, which takes a child a second each.
     """
     begun = time.monotonic()
     found: dict[int, dict[str, Any]] = {}
-    pictures = own_names(place.outputs, PICTURES)
+    pictures = own_names(folders.outputs, PICTURES)
     for one in wanted:
         if cancelled.is_set() or time.monotonic() - begun > AT_ONCE:
             break
-        found[one.job] = _look(cancelled, place, one, pictures=pictures, draw=draw)
+        found[one.job] = _read_result(cancelled, folders, one, pictures=pictures, draw=draw)
     return found
 
 
-def input_of(place: Place, path: bytes, size: int | None) -> tuple[bytes | None, str]:
+def input_of(folders: Folders, path: bytes, size: int | None) -> tuple[bytes | None, str]:
     """The clip, relative to inputs/, where it is now; None if it is not there. And what is to be said about it."""
     folder, name = layout.split(path)
     places = [path]
-    if place.moved_to:
-        to = layout.filled(place.moved_to, folder=folder, name=name)
+    if folders.moved_to:
+        to = layout.filled(folders.moved_to, folder=folder, name=name)
         root, suffix = os.path.splitext(to)  # noqa: PTH122 - bytes
         places += [to, *(b"%s_v%d%s" % (root, number, suffix) for number in range(2, VERSIONS_MAX))]
     replaced = False
     for number, candidate in enumerate(places):
         try:
-            status = (place.inputs / os.fsdecode(candidate)).lstat()
+            status = (folders.inputs / os.fsdecode(candidate)).lstat()
         except OSError:
             if number > 1:
                 break
@@ -118,18 +118,20 @@ def input_of(place: Place, path: bytes, size: int | None) -> tuple[bytes | None,
     return None, "The input has been replaced since." if replaced else "The input is no longer in inputs/."
 
 
-def _look(cancelled: threading.Event, place: Place, one: Wanted, *, pictures: set[bytes], draw: bool) -> dict[str, Any]:
-    if one.earlier and not os.path.lexists(place.outputs / os.fsdecode(one.output)):
+def _read_result(
+    cancelled: threading.Event, folders: Folders, one: PublishedResult, *, pictures: set[bytes], draw: bool
+) -> dict[str, Any]:
+    if one.earlier and not os.path.lexists(folders.outputs / os.fsdecode(one.output)):
         return {}
-    text = _manifest(place.outputs, layout.manifest(one.output))
+    text = _manifest(folders.outputs, layout.manifest(one.output))
     source, output = _object(text.get("source")), _object(text.get("output"))
-    clip, said = input_of(place, one.path, _whole(source.get("size")))
+    clip, said = input_of(folders, one.path, _whole(source.get("size")))
     found: dict[str, Any] = {
         "output": shown(one.output),
         "kind": "preview" if text.get("kind", b"_preview" in one.output and "preview") == "preview" else "aug",
         "scores": scores(text.get("scores")),
         "drawn": {str(key)[:80]: str(value)[:200] for key, value in _object(text.get("drawn")).items()},
-        "views": _views(place, one, text, clip),
+        "views": _views(folders, one, text, clip),
         "input": said,
         "constant": source.get("constant") is not False,
         "rate": str(output.get("rate") or source.get("rate") or "")[:40],
@@ -143,7 +145,7 @@ def _look(cancelled: threading.Event, place: Place, one: Wanted, *, pictures: se
             found["sheet"] = address(sheet)
     name = text.get("run_id") if _NAME.fullmatch(str(text.get("run_id"))) else f"job-{one.job}"
     if draw or f"{name}.jpg".encode() in pictures:
-        found |= _picture(cancelled, place, one, clip, str(name), pictures=pictures, even=bool(found["constant"]))
+        found |= _picture(cancelled, folders, one, clip, str(name), pictures=pictures, even=bool(found["constant"]))
     found |= _judged(_object(text.get("quality")))
     return {key: value for key, value in found.items() if value not in (None, "", {}, [])}
 
@@ -167,12 +169,12 @@ def _judged(quality: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _views(place: Place, one: Wanted, text: Mapping[str, Any], clip: bytes | None) -> list[dict[str, Any]]:
+def _views(folders: Folders, one: PublishedResult, text: Mapping[str, Any], clip: bytes | None) -> list[dict[str, Any]]:
     """The videos that can be played, each with its address and codec: the input, the controls, the result."""
     source, output = _object(text.get("source")), _object(text.get("output"))
     found: list[dict[str, Any]] = []
     if clip is not None:
-        found.append({"what": "input", "at": address(clip, place.to_inputs), "codec": _word(source.get("codec"))})
+        found.append({"what": "input", "at": address(clip, folders.to_inputs), "codec": _word(source.get("codec"))})
     folder = layout.split(one.output)[0]
     for key, control in _object(text.get("control_videos")).items():
         path = _path(_object(control).get("path_hex"))
@@ -184,8 +186,8 @@ def _views(place: Place, one: Wanted, text: Mapping[str, Any], clip: bytes | Non
 
 def _picture(
     cancelled: threading.Event,
-    place: Place,
-    one: Wanted,
+    folders: Folders,
+    one: PublishedResult,
     clip: bytes | None,
     name: str,
     *,
@@ -198,16 +200,16 @@ def _picture(
     found = {"picture": address(jpeg)} | ({} if even else {"uneven": address(times)})
     if layout.split(jpeg)[1] in pictures:
         return found
-    videos = [(place.outputs, one.output)]
+    videos = [(folders.outputs, one.output)]
     if clip is not None:
-        videos.insert(0, (place.inputs, clip))
+        videos.insert(0, (folders.inputs, clip))
     made = _made(cancelled, videos, even=even) or (_made(cancelled, videos[1:], even=even) if videos[1:] else None)
     if made is None:
         return {}
     if made["times"] is not None:
         script = f"/* povwatch */\npovwatch.times({as_json({'name': name, 'times': made['times']})});\n"
-        replace_own(place.outputs, times, script.encode())
-    add_own(place.outputs, jpeg, base64.b64decode(made["jpeg"]))
+        replace_own(folders.outputs, times, script.encode())
+    add_own(folders.outputs, jpeg, base64.b64decode(made["jpeg"]))
     return found
 
 

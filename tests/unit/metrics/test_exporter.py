@@ -23,7 +23,7 @@ PATIENCE = 30
 @pytest.fixture
 def here(build, tmp_path):
     made = build(metrics={"textfile": str(tmp_path / "povwatch.prom")})
-    made.app.store.listeners = ()  # the test plays the stages
+    made.app.store.listeners = (made.app.metrics,)  # the test plays the stages
     yield made
     made.app.metrics.close()
 
@@ -196,5 +196,7 @@ def test_off_by_default(build):
     here = build()
     here.app.metrics.tick(here.clock.now + 60.0)
     assert here.app.metrics.next_deadline() is None
-    assert here.app.store.observers == ()
+    here.app.store.listeners = (here.app.metrics,)
+    queued(here)
+    assert here.app.metrics._entered == {}
     here.app.metrics.close()

@@ -14,7 +14,7 @@ from support.put import put
 
 from povwatch.core.blockers import Blocker
 from povwatch.core.job import JobState, Waiting
-from povwatch.page import part
+from povwatch.page import updater
 
 pytestmark = pytest.mark.usefixtures("forked_media_children")
 
@@ -38,7 +38,7 @@ class Paged:
             assert time.monotonic() < deadline
             time.sleep(0.005)
 
-    def passes(self, seconds=part.WRITE_EVERY):
+    def passes(self, seconds=updater.WRITE_EVERY):
         self.app.clock.now += seconds
         self.turns()
 
@@ -108,26 +108,26 @@ def test_written_at_most_every_few_seconds(here):
     written = set()
     for turn in range(8):
         here.add(b"%d.mp4" % turn)
-        here.passes(part.WRITE_EVERY / 4)
+        here.passes(updater.WRITE_EVERY / 4)
         written.add(here.index.stat().st_ino)
     assert len(written) <= 3
 
 
 def test_reads_a_few_jobs_in_a_turn(here):
     """A turn of the loop reads READ_AT_ONCE jobs, and the page is written when all are read."""
-    here.add(*(b"%d.mp4" % number for number in range(3 * part.READ_AT_ONCE)))
+    here.add(*(b"%d.mp4" % number for number in range(3 * updater.READ_AT_ONCE)))
     for turn in (1, 2):
         here.page.tick(here.app.clock.now)
-        assert len(here.page._cards) == turn * part.READ_AT_ONCE
+        assert len(here.page._cards) == turn * updater.READ_AT_ONCE
         assert here.page.next_deadline() <= here.app.clock.now
         assert not here.index.exists()
     here.turns()
-    assert len(here.data()["jobs"]) == 3 * part.READ_AT_ONCE
+    assert len(here.data()["jobs"]) == 3 * updater.READ_AT_ONCE
 
 
 def test_oldest_are_left_out(here, monkeypatch):
     """Beyond JOBS_MAX the oldest jobs are left out, and the page says how many."""
-    monkeypatch.setattr(part, "JOBS_MAX", 3)
+    monkeypatch.setattr(updater, "JOBS_MAX", 3)
     here.add(*(b"%d.mp4" % number for number in range(5)))
     here.turns()
     assert [card["clip"] for card in here.data()["jobs"]] == ["4.mp4", "3.mp4", "2.mp4"]
@@ -285,7 +285,7 @@ def test_foreign_index_stays(here):
     with capture_logs() as logs:
         here.turns()
         for _ in range(3):
-            here.passes(part.AGAIN)
+            here.passes(updater.AGAIN)
     assert here.index.read_text() == "<title>mine</title>"
     assert [line["event"] for line in logs] == ["page-unwritten"]
     assert "is not povwatch's own, and stays as it is. Move it away" in logs[0]["problem"]
@@ -293,7 +293,7 @@ def test_foreign_index_stays(here):
     here.index.unlink()
     (here.outputs / "index_files/page.css").unlink()
     with capture_logs() as logs:
-        here.passes(part.AGAIN)
+        here.passes(updater.AGAIN)
     assert [line["event"] for line in logs] == ["page-written"]
     assert "a.mp4" in here.index.read_text()
 

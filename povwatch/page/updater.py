@@ -22,12 +22,13 @@ from povwatch.core.unforeseen import translate_unforeseen
 from povwatch.media.errors import MediaStopped
 from povwatch.page.cards import address, as_text, describe, describe_earlier, output_of
 from povwatch.page.files import INDEX, Contents, Row, write_page
-from povwatch.page.results import Place, Wanted, look_at
+from povwatch.page.results import Folders, PublishedResult, read_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from povwatch.config.settings import Config
+    from povwatch.core.changes import Change
     from povwatch.journal.store import JobStore
     from povwatch.publish.outputs_watch import OutputsWatch
 
@@ -43,11 +44,11 @@ READ_AT_ONCE = 8
 LAST_READ = 2.0
 """Seconds of reading at the end."""
 
-DRAW_AT_ONCE = 5
+PICTURES_AT_ONCE = 5
 """Pictures that are made in one go, at most."""
 
-LOOK_AT_ONCE = 50
-"""Results that are looked at in one go, at most."""
+RESULTS_AT_ONCE = 50
+"""Results that are read in one go, at most."""
 
 JOBS_MAX = 5000
 """The most jobs on the page: the newest."""
@@ -61,7 +62,7 @@ TEXTS_MAX = 20_000
 QUEUE_MAX = 500
 """The most jobs of the queue whose places are told."""
 
-WRITE, LOOK = "the page is written", "results are looked at for the page"
+WRITE, READ_RESULTS = "the page is written", "results are read for the page"
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class Card:
     output: bytes | None
     """The result of this job, or of an earlier one."""
     seen: dict[str, Any] | None = None
-    """From that result, once it was looked at."""
+    """From that result, once it was read."""
     earlier: dict[str, Any] = field(default_factory=dict)
     """What the page says about the earlier job; empty if the result is of this one, or there is none."""
     text: str = field(default="", repr=False)
@@ -88,12 +89,7 @@ class Card:
         return bool(self.earlier) and self.seen == {}
 
 
-def page_of(config: Config, *, store: JobStore, outputs_watch: OutputsWatch, wake: Callable[[], None]) -> Page | None:
-    """The part; None if the configuration wants no page."""
-    return Page(config, store=store, outputs_watch=outputs_watch, wake=wake) if config.page.enabled else None
-
-
-class Page(JobListener):
+class PageUpdater(JobListener):
     """Keeps the page up to date."""
 
     def __init__(
@@ -103,7 +99,7 @@ class Page(JobListener):
         self._config = config
         self._store = store
         self._outputs_watch = outputs_watch
-        self._place = Place(paths.inputs, paths.outputs, publish.source_to if publish.source == "move" else "")
+        self._folders = Folders(paths.inputs, paths.outputs, publish.source_to if publish.source == "move" else "")
         self._background = Background(wake, threads=1, broken=store.mishaps.work_failed)
         self._cards: dict[int, Card] = {}
         self._newest: dict[tuple[bytes, str], int] = {}
@@ -112,10 +108,10 @@ class Page(JobListener):
         """The long texts of the cards."""
         looks = (known for of_clip in store.looks.values() for known in of_clip.values())
         known = (known.job for known in (*store.known.values(), *looks))
-        self._changed = set(heapq.nlargest(JOBS_MAX, known))
+        self._unread = set(heapq.nlargest(JOBS_MAX, known))
         """The jobs that are to be read."""
         self._unseen: set[int] = set()
-        """The jobs whose results are to be looked at."""
+        """The jobs whose results are to be read."""
         self._undrawn: set[int] = set()
         """The jobs of which a picture is to be made."""
         self._stale = True
@@ -125,16 +121,15 @@ class Page(JobListener):
         self._revision = ""
         self._next = store.clock.boot()
         """No writing before this time of the boot clock."""
-        self._look_next = 0.0
-        """No look at results before this time."""
+        self._results_next = 0.0
+        """No result is read before this time."""
         self._problems: dict[str, str] = {}
-        """What could not be done, WRITE or LOOK, and why."""
-        store.on_change = self._changed.add
+        """What could not be done, WRITE or READ_RESULTS, and why."""
 
     # -- the daemon's side
 
     def tick(self, now: float) -> None:
-        """See JobListener. Read what has changed, look at new results, and write."""
+        """See JobListener. Read what has changed, read new results, and write."""
         self._background.handle_results()
         if now < self._next or self._background.busy(WRITE):
             return
@@ -142,29 +137,37 @@ class Page(JobListener):
             self._next = now + WRITE_EVERY
             return
         self._read(READ_AT_ONCE)
-        if self._changed and now < self._next + OVERDUE:
+        if self._unread and now < self._next + OVERDUE:
             return
-        self._look(now)
-        if self._looking and now < self._next + OVERDUE:  # an open page would lose its videos for a moment
+        self._read_results(now)
+        if self._reading_results and now < self._next + OVERDUE:  # an open page would lose its videos for a moment
             return
         progress = self._progress_now()
         if self._stale or progress != self._progress:
             self._write(progress, now)
         self._next = now + WRITE_EVERY
 
+    def added(self, job: Job) -> None:
+        """See JobListener."""
+        self._unread.add(job.id)
+
+    def changed(self, old: Job, new: Job, change: Change) -> None:  # noqa: ARG002 - see JobListener
+        """See JobListener."""
+        self._unread.add(new.id)
+
     def next_deadline(self) -> float | None:
         """See JobListener."""
         if self._background.busy(WRITE):
             return None  # its end wakes the loop
-        if self._looking:
+        if self._reading_results:
             return self._next + OVERDUE  # so does this one's
-        waiting = self._changed or self._stale or any(True for _ in self._store.claimed)
+        waiting = self._unread or self._stale or any(True for _ in self._store.claimed)
         return self._next if waiting or self._unseen or self._undrawn else None
 
     @property
-    def _looking(self) -> bool:
-        """Whether results are being looked at that the page says nothing of so far."""
-        return bool(self._unseen) and self._background.busy(LOOK)
+    def _reading_results(self) -> bool:
+        """Whether results are being read that the page says nothing of so far."""
+        return bool(self._unseen) and self._background.busy(READ_RESULTS)
 
     @property
     def idle(self) -> bool:
@@ -173,9 +176,9 @@ class Page(JobListener):
         Pictures of earlier results may still be made, unless their frames are uneven: the page plays those by the
         times that are read with the picture.
         """
-        open_looks = self._unseen | self._undrawn
-        waited_for = open_looks & self._store.ended.keys() or any(map(self._is_uneven, open_looks))
-        return bool(self._problems) or not (self._changed or waited_for)
+        unfinished = self._unseen | self._undrawn
+        waited_for = unfinished & self._store.ended.keys() or any(map(self._is_uneven, unfinished))
+        return bool(self._problems) or not (self._unread or waited_for)
 
     def _is_uneven(self, job_id: int) -> bool:
         return self._cards[job_id].said.get("constant") is False
@@ -186,27 +189,27 @@ class Page(JobListener):
         if WRITE in self._problems or self._outputs_watch.blocker is not None:
             return
         until = self._store.clock.boot() + LAST_READ
-        while self._changed and self._store.clock.boot() < until:
+        while self._unread and self._store.clock.boot() < until:
             self._read(READ_AT_ONCE)
         with suppress(PovwatchError):
-            self._take(look_at(threading.Event(), self._place, self._wanted(self._unseen, JOBS_MAX), draw=False))
+            self._take(
+                read_results(threading.Event(), self._folders, self._results_of(self._unseen, JOBS_MAX), draw=False)
+            )
         contents = self._contents()
         progress = self._progress_now() | {"at": contents.at, "stopped": True}
         with suppress(PovwatchError):
-            write_page(None, self._place.outputs, contents, progress)
+            write_page(None, self._folders.outputs, contents, progress)
 
     # -- from the journal
 
     def _read(self, most: int) -> None:
         """Read some of the jobs that have changed, the newest first."""
-        if len(self._changed) > 2 * JOBS_MAX:  # a hundred thousand clips may arrive at once
-            self._changed.intersection_update(heapq.nlargest(JOBS_MAX, self._changed))
-        for job_id in heapq.nlargest(most, self._changed):
-            self._changed.discard(job_id)
-            job = self._store.journal.job(job_id)
-            if job is None:  # its transaction was undone
-                self._forget(job_id)
-            elif len(self._cards) < JOBS_MAX or job_id in self._cards or self._make_room(job_id):
+        if len(self._unread) > 2 * JOBS_MAX:  # a hundred thousand clips may arrive at once
+            self._unread.intersection_update(heapq.nlargest(JOBS_MAX, self._unread))
+        for job_id in heapq.nlargest(most, self._unread):
+            self._unread.discard(job_id)
+            job = self._store.job(job_id)
+            if len(self._cards) < JOBS_MAX or job_id in self._cards or self._make_room(job_id):
                 self._describe(job)
 
     def _describe(self, job: Job) -> None:
@@ -231,11 +234,11 @@ class Page(JobListener):
 
     def _put(self, card: Card) -> None:
         """Put a card's present text onto the page."""
-        place = {"at": address(card.path, self._place.to_inputs)}
+        link = {"at": address(card.path, self._folders.to_inputs)}
         seen = card.seen or {}
         if card.earlier:
             seen = {"earlier": card.earlier | seen} if seen else {}
-        card.text = as_text(card.said | place | seen, self._texts)
+        card.text = as_text(card.said | link | seen, self._texts)
         self._stale = True
 
     def _forget(self, job_id: int) -> None:
@@ -263,39 +266,39 @@ class Page(JobListener):
 
     # -- results
 
-    def _look(self, now: float) -> None:
-        """Have results looked at, then pictures of them made, the newest first."""
-        if now < self._look_next or self._background.busy(LOOK):
+    def _read_results(self, now: float) -> None:
+        """Have results read, then pictures of them made, the newest first."""
+        if now < self._results_next or self._background.busy(READ_RESULTS):
             return
         if self._unseen:
-            wanted = self._wanted(self._unseen, LOOK_AT_ONCE)
-            self._background.submit(LOOK, self._looked, look_at, self._place, wanted, draw=False)
+            wanted = self._results_of(self._unseen, RESULTS_AT_ONCE)
+            self._background.submit(READ_RESULTS, self._results_read, read_results, self._folders, wanted, draw=False)
         elif self._undrawn:
-            wanted = self._wanted(self._undrawn, DRAW_AT_ONCE)
-            self._background.submit(LOOK, self._drawn, look_at, self._place, wanted, draw=True)
+            wanted = self._results_of(self._undrawn, PICTURES_AT_ONCE)
+            self._background.submit(READ_RESULTS, self._drawn, read_results, self._folders, wanted, draw=True)
 
-    def _wanted(self, jobs: Iterable[int], most: int) -> list[Wanted]:
+    def _results_of(self, jobs: Iterable[int], most: int) -> list[PublishedResult]:
         return [
-            Wanted(job_id, card.path, card.output, earlier=bool(card.earlier))
+            PublishedResult(job_id, card.path, card.output, earlier=bool(card.earlier))
             for job_id in heapq.nlargest(most, jobs)
             if (card := self._cards[job_id]).output is not None
         ]
 
-    def _looked(self, outcome: dict[int, dict[str, Any]] | Exception) -> None:
+    def _results_read(self, outcome: dict[int, dict[str, Any]] | Exception) -> None:
         now = self._store.clock.boot()
         if isinstance(outcome, Exception):
-            self._look_next = now + AGAIN
+            self._results_next = now + AGAIN
             if not isinstance(outcome, MediaStopped):
-                self._failed(LOOK, outcome)
+                self._failed(READ_RESULTS, outcome)
             return
-        self._problems.pop(LOOK, None)
+        self._problems.pop(READ_RESULTS, None)
         self._take(outcome)
-        self._look(now)
+        self._read_results(now)
 
     def _drawn(self, outcome: dict[int, dict[str, Any]] | Exception) -> None:
         if not isinstance(outcome, Exception):
             self._undrawn.difference_update(outcome)  # one that could not be made is not tried again
-        self._looked(outcome)
+        self._results_read(outcome)
 
     def _take(self, found: dict[int, dict[str, Any]]) -> None:
         """Put what was found of results onto their cards."""
@@ -343,9 +346,9 @@ class Page(JobListener):
         contents = self._contents() if self._stale else None
         self._stale = False  # what changes from now on is written next time
         self._progress = progress | {"revision": self._revision}
-        told = self._progress | {"at": round(self._store.clock.wall(), 1)}
+        progress = self._progress | {"at": round(self._store.clock.wall(), 1)}
         self._next = now + WRITE_EVERY
-        self._background.submit(WRITE, self._written, write_page, self._place.outputs, contents, told)
+        self._background.submit(WRITE, self._written, write_page, self._folders.outputs, contents, progress)
 
     def _written(self, outcome: float | Exception) -> None:
         now = self._store.clock.boot()
@@ -356,7 +359,7 @@ class Page(JobListener):
             return
         self._next = max(self._next, now + 10 * outcome)
         if self._problems.pop(WRITE, None):
-            say("page-written", page=self._place.outputs / INDEX.decode())
+            say("page-written", page=self._folders.outputs / INDEX.decode())
 
     def _failed(self, what: str, outcome: Exception) -> None:
         """Log why the page is not up to date; the same reason once."""
