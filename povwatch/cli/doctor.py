@@ -32,6 +32,7 @@ from povwatch.engines.choice import memory_needed
 from povwatch.engines.devices import FP8_CAPABILITY, asked, no_share, shares, strangers
 from povwatch.engines.guardrail_filters import lacking
 from povwatch.engines.libraries import FLASH3_INSTALL, LOCKED, TORCH
+from povwatch.engines.needs import REPOSITORY, approximate_size, needs, size_of_computing
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import memory as gpu_memory
 from povwatch.engines.transfer import settings, weights
@@ -42,7 +43,6 @@ from povwatch.gpu import host_memory, nvml
 from povwatch.journal import open_reader
 from povwatch.media.run import call
 from povwatch.models.missing import SHOWN, wishes
-from povwatch.models.needs import REPOSITORY, approximate_size, needs, size_of_computing
 from povwatch.spec.prompts import configured_templates
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from povwatch.cli.app import console, shared, verbs
 from povwatch.core.command import command
 from povwatch.core.errors import JournalError
 from povwatch.engines.choice import choose
+from povwatch.engines.needs import needs
 from povwatch.gpu import nvml
 from povwatch.journal import open_reader
 from povwatch.models.missing import wishes
-from povwatch.models.needs import needs
 
 if TYPE_CHECKING:
     from povwatch.config.settings import Config

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engines.control_files import file_digest
+from povwatch.engines.needs import GUARDS, PROMPT_GUARD
 from povwatch.engines.upstream.facts import blob_digest, cached
-from povwatch.models.needs import GUARDS, PROMPT_GUARD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from povwatch.models.needs import Need
+    from povwatch.engines.needs import Need
 
 PASSED, BLOCKED, FAILED, APPLIED = "passed", "blocked", "failed", "applied"
 """Verdicts. Failed: the filter could not judge, and let its input pass. Applied: it changes frames, refusing none."""

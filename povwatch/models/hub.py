@@ -30,13 +30,13 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
 )
 
 from povwatch.core.command import command
+from povwatch.engines.needs import depth_cache, page
 from povwatch.models.errors import AccessError, CutError, NetworkError
-from povwatch.models.needs import depth_cache, page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from povwatch.models.needs import Need
+    from povwatch.engines.needs import Need
 
 CHUNK = 1 << 20
 """Bytes read from a file at once."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from povwatch.core.command import command
 from povwatch.core.errors import ConfigError
 from povwatch.core.sentences import joined
+from povwatch.engines.needs import Wishes, approximate_size, needs
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import settings, weights
-from povwatch.models.needs import Wishes, approximate_size, needs
 
 if TYPE_CHECKING:
     from povwatch.config.settings import Config

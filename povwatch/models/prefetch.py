@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from povwatch.core.errors import PovwatchError
+    from povwatch.engines.needs import Need
     from povwatch.models.hub import HubFile, Listing
-    from povwatch.models.needs import Need
     from povwatch.models.record import Snapshot
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from povwatch.models.needs import Need
+    from povwatch.engines.needs import Need
 
 
 NAME = "models.json"

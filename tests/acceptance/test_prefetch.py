@@ -13,8 +13,8 @@ import pytest
 from support.forked import Forked
 from support.hubs import BIG, Accident, Hub, furnish
 
+from povwatch.engines import needs
 from povwatch.engines.annotate import presence
-from povwatch.models import needs
 
 PATIENCE = 30.0
 

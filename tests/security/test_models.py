@@ -7,11 +7,11 @@ import os
 import pytest
 
 from povwatch.engines import trust
+from povwatch.engines.needs import VAE
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.transfer import weights
 from povwatch.engines.upstream import facts
 from povwatch.engines.upstream.settings import Settings
-from povwatch.models.needs import VAE
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ from support.upstream_packages import LONG, PACKAGES, Worker
 
 from povwatch.core import errors
 from povwatch.engines import text_filters
+from povwatch.engines.needs import GUARDS
 from povwatch.engines.upstream.leaving import taken
 from povwatch.media.lossless import LosslessWriter
-from povwatch.models.needs import GUARDS
 from povwatch.process import protocol
 from povwatch.workers import events
 from povwatch.workers.states import SupervisorState

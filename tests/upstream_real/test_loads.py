@@ -16,7 +16,7 @@ from support.cosmos_jobs import job
 from support.supervising import ENGINES
 from support.upstream_packages import CACHE, ENVIRONMENT, LONG, PYTHON, Upstream, Worker
 
-from povwatch.models.needs import CHECKPOINTS, SEGMENTS, TEXT_ENCODER, Need
+from povwatch.engines.needs import CHECKPOINTS, SEGMENTS, TEXT_ENCODER, Need
 from povwatch.process import protocol
 from povwatch.workers import events
 

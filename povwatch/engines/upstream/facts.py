@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from povwatch.models.needs import Wishes, needs
+from povwatch.engines.needs import Wishes, needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from povwatch.engines.needs import Need
     from povwatch.engines.upstream.settings import Settings
-    from povwatch.models.needs import Need
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 

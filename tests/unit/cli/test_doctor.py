@@ -17,9 +17,9 @@ from povwatch.cli import doctor
 from povwatch.config.load import load_config
 from povwatch.config.settings import Engine
 from povwatch.engines.libraries import FLASH3
+from povwatch.engines.needs import Wishes, needs
 from povwatch.gpu.nvml import Gpu, Gpus, Process
 from povwatch.models import hub, record
-from povwatch.models.needs import Wishes, needs
 
 ROOT = Path(__file__).parents[3]
 H200 = Gpu(0, "GPU-0", "NVIDIA H200", 140 * 10**9, 139 * 10**9)

@@ -9,10 +9,10 @@ import pytest
 from support.hubs import Accident
 
 from povwatch.core.errors import MachineError
+from povwatch.engines.needs import Need
 from povwatch.models import fetch
 from povwatch.models import hub as client
 from povwatch.models.errors import AccessError, ContentError, CutError, NetworkError, RoomError, StoppedError
-from povwatch.models.needs import Need
 
 BIG = random.Random(1).randbytes(3_000_000)  # noqa: S311 - only has to be the same each time
 SMALL = b'{"hidden_size": 16}'

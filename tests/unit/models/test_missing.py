@@ -5,7 +5,8 @@ from __future__ import annotations
 from huggingface_hub import constants
 
 from povwatch.config.settings import Config, Engine, Paths
-from povwatch.models import missing, needs
+from povwatch.engines import needs
+from povwatch.models import missing
 from povwatch.models.missing import missing_files, weights_size
 
 GB = 10**9

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 from support.hubs import Accident
 
+from povwatch.engines.needs import Need
 from povwatch.models import fetch, prefetch, record
 from povwatch.models import hub as client
 from povwatch.models.errors import NetworkError, RoomError
-from povwatch.models.needs import Need
 
 BIG = random.Random(2).randbytes(400_000)  # noqa: S311 - only has to be the same each time
 MODEL = Need("nvidia/model", "a" * 40, "the model", ("weights.pt",))

@@ -19,12 +19,12 @@ from support.clips import make_clip, painted
 from support.made_containers import beginning_with
 
 from povwatch.engines import control, diffusers
+from povwatch.engines.needs import Wishes, needs
 from povwatch.engines.port import EngineBlocked, EngineCancelled, EngineFailure
 from povwatch.engines.transfer import frames as frames_module
 from povwatch.engines.transfer import weights
 from povwatch.engines.transfer.guardrail import Guardrail, load
 from povwatch.engines.transfer.request import read
-from povwatch.models.needs import Wishes, needs
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
 
@@ -353,7 +353,7 @@ def test_real_checker_is_as_we_take_it() -> None:
     assert methods["to"][:2] == ["self", "device"]
     refused = next(node for node in kind.body if getattr(node, "name", "") == "check_video_safety")
     assert "return None" in ast.unparse(refused)
-    # What models/needs.py fetches for it: of its parts those that it is made of.
+    # What engines/needs.py fetches for it: of its parts those that it is made of.
     made = ast.unparse(kind)
     assert "VideoContentSafetyFilter(" not in made
     assert all(f"{part}(" in made for part in ("Blocklist", "Qwen3Guard", "RetinaFaceFilter"))

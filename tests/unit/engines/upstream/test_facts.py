@@ -5,10 +5,10 @@ from typing import NamedTuple
 import pytest
 from support.cosmos_jobs import job
 
+from povwatch.engines.needs import CHECKPOINTS, VAE
 from povwatch.engines.port import EngineFailure
 from povwatch.engines.upstream import facts, memory
 from povwatch.engines.upstream.settings import Settings
-from povwatch.models.needs import CHECKPOINTS, VAE
 
 COMMIT = "2ff49d0717af02057ae79bc75c00fbff9da1b4e7"
 GIB = 1024**3

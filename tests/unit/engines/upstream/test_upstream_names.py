@@ -40,7 +40,7 @@ from support.upstream_source import (
 
 from povwatch.core import cosmos
 from povwatch.engines import guardrail_filters, text_filters
-from povwatch.models.needs import GUARDS
+from povwatch.engines.needs import GUARDS
 
 pytestmark = needed
 

@@ -14,12 +14,11 @@ from support.clips import painted
 from support.cosmos_jobs import DOUBLES, job
 
 from povwatch.config.settings import SpecDefaults
-from povwatch.engines import control
+from povwatch.engines import control, needs
 from povwatch.engines.upstream import cached, facts
 from povwatch.engines.upstream.arguments import arguments
 from povwatch.engines.upstream.session import Session
 from povwatch.engines.upstream.settings import Settings
-from povwatch.models import needs
 from povwatch.spec import prompts
 from povwatch.spec.first import first_spec
 from povwatch.spec.parse import parse

@@ -9,8 +9,8 @@ import pytest
 from support import upstream_tree
 
 from povwatch.core.errors import ConfigError
-from povwatch.models import needs
-from povwatch.models.needs import Wishes
+from povwatch.engines import needs
+from povwatch.engines.needs import Wishes
 
 ALL = ("edge", "vis", "depth", "seg")
 
