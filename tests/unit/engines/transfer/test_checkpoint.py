@@ -128,7 +128,9 @@ def test_chunk_is_synced_before_its_name(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(os, "replace", noted_rename)
     finished = checkpoint.Finished(torch.arange(6.0).reshape(1, 1, 1, 2, 3), torch.Generator().get_state())
     checkpoint.Store(str(tmp_path / "chunks")).keep(7, "key", finished)
-    partial, final = "chunk-00007.safetensors.part", "chunk-00007.safetensors"
+    partial, final = done[0][1], "chunk-00007.safetensors"
+    assert partial.startswith(f"{final}.")
+    assert partial.endswith(".part")
     assert done == [("fsync", partial), ("rename", partial, final), ("fsync", "chunks")]
     assert torch.equal(safetensors.load_file(tmp_path / "chunks" / final)["latents"], finished.latents)
 
