@@ -127,7 +127,7 @@ class Bridge:
             for task in tasks:
                 task.cancel()
             for worker in self._workers.values():
-                worker.end("povwatch pool was stopped.")
+                worker.end("The bridge to the pool was stopped.")
             if self._lives:
                 await asyncio.wait(self._lives.values(), timeout=STOP_SECONDS)
         if self._refusal:

@@ -63,7 +63,7 @@ def held(state: Path) -> Iterator[None]:
         except BlockingIOError:
             pid = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
             raise ConfigError(
-                f"Another povwatch pool (pid {pid}) serves the daemon in {state}.",
+                f"Another bridge to the pool (pid {pid}) serves the daemon in {state}.",
                 f"One is enough. To replace it: systemctl restart povwatch-pool, or kill {pid}.",
             ) from None
         os.ftruncate(fd, 0)

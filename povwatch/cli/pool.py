@@ -44,7 +44,7 @@ def pool(context: typer.Context) -> None:
             raise typer.Exit(keep([sys.executable, "-m", "povwatch", *_options(context), "pool"]))
     except OSError as error:
         raise PovwatchError(
-            f"povwatch pool cannot work in {config.paths.state}: {error.strerror}.",
+            f"The bridge to the pool cannot work in {config.paths.state}: {error.strerror}.",
             "Run it as the user of the daemon; under systemd: systemctl start povwatch-pool",
         ) from error
 

@@ -208,9 +208,9 @@ def test_pool_unit_meets_daemon_and_ray(unit):
         "EnvironmentFile=-/etc/povwatch/pool.env",
         "RestartPreventExitStatus=2",
         "KillMode=mixed",
-        "PartOf=povwatch.service",
     ):
         assert f"\n{line}\n" in pool
+    assert "PartOf=" not in pool, "a restart of the daemon would end its workers"
     for key in ("PrivateNetwork=", "PrivateTmp=", "PrivateIPC=", "PrivateUsers="):
         assert f"\n{key}" not in pool
     assert "RuntimeDirectory" not in service, "the socket is in the state folder, which both have"

@@ -16,6 +16,7 @@ OWN = {
     "gpu/nvml.py": "XidWatch has a queue's `put` and NVML's handles",
     "workers/process.py": "WorkerProcess has a queue, a child process and what wakes the loop",
     "remote/connections.py": "Connections has sockets, queues and what wakes the loop",
+    "bridge/host.py": "runs in an actor on a node, where no journal is",
     "workers/serve.py": "runs in a worker, which never opens the journal",
     "engines/ranks.py": "runs in a worker",
     "media/child.py": "runs in a media child, which never opens the journal",
