@@ -128,3 +128,12 @@ def test_builds_are_locked() -> None:
     for install in installs:
         assert "--no-build-isolation" in install
         assert "--require-hashes" in install or "--no-deps --no-build-isolation --editable" in install
+
+
+def test_first_tests_in_contributing_pass(build, tmp_path) -> None:
+    """The two tests that CONTRIBUTING shows to begin with are tests."""
+    (shown,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    here: dict[str, Any] = {}
+    exec(shown, here)  # noqa: S102 - our own document
+    here["test_clip_waits_in_its_grace"](build)
+    here["test_clip_comes_out"](tmp_path / "alone")
