@@ -143,6 +143,7 @@ def about(asked: argparse.Namespace) -> dict[str, Any]:
     called = ["--frames", asked.frames, "--steps", asked.steps, "--size", asked.size, "--exact", asked.exact]
     called += ["--compiled", "CACHE"] if asked.compiled else []
     called += ["--beside", "FIGURES"] if asked.beside else []
+    called += ["--gpu", str(asked.gpu)] if asked.gpu else []
     return {"command": f"benchmarks/h200.sh FOLDER {shlex.join(called)}", "date": time.strftime("%Y-%m-%d")}
 
 

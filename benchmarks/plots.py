@@ -70,12 +70,15 @@ NAMES = {
 
 ORDER = list(NAMES)
 
-COLOURS = ("#3b6ea5", "#c9803d", "#5b9a68", "#9b6a9b", "#b8a13a", "#7a7a7a", "#b04a4a")
+COLOURS = ("#3b6ea5", "#c9803d", "#5b9a68", "#9b6a9b", "#b8a13a", "#7a7a7a", "#5fa8a8", "#b04a4a")
 
 INK, FAINT = "#57606a", "#d0d7de"
 """Readable on a light and on a dark page."""
 
 STAGES = ("denoise", "encode", "decode", "write", "prompt", "read")
+
+WEIGHTS = ("guardrail", "text encoder", "vae", "transformer", "controlnet")
+"""What the log says of a load while weights are loaded."""
 
 SVG = "http://www.w3.org/2000/svg"
 
@@ -121,6 +124,8 @@ def files() -> dict[Path, str]:
         "clip": clip_table(),
         "idle": idle_table(),
         "memory": memory_table(),
+        "starts": starts_table(),
+        "split": split_table(),
     }
     for name, table in tables.items():
         block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -152,7 +157,7 @@ def measured() -> dict[str, dict[str, Any]]:
             if row["way"] in NAMES and "seconds_of_35_steps" in row:
                 kept = {"times_diffusers": row["times_diffusers"], "error": row["error_to_float32"]}
                 found.setdefault(row["way"], kept | {"seconds": row["seconds_of_35_steps"]})
-    for row in [row for name in ("speeds-h200", "speeds-fastest-h200") for row in result(name).get("rows", [])]:
+    for row in result("speeds-h200").get("rows", []):
         if row["frames"] == 93 and row["speed"] in NAMES and row["speed"] != "diffusers":  # noqa: PLR2004 - a chunk
             found.setdefault(row["speed"], {"seconds": row["denoise_s"], "times_diffusers": row["times_diffusers"]})
     return {name: found[name] for name in ORDER if name in found}
@@ -192,7 +197,7 @@ def denoising_table() -> str:
 def speeds_table() -> str:
     """The difference of each speed from exact."""
     rows = [["speed", "frames", "steps computed", "latents, relative error", "PSNR, dB", "SSIM"]]
-    for row in result("speeds-h200").get("rows", []):
+    for row in result("speeds-short-h200").get("rows", []):
         if "latents_error" in row:
             computed = f"{row['steps_computed']} of {row['steps']}"
             error, psnr = f"{row['latents_error']:.1e}", f"{row['psnr_db']:.1f}" if row["psnr_db"] else "the same"
@@ -219,14 +224,21 @@ def clips() -> list[Bar]:
     """The whole clip through the daemon, all steps of it."""
     bars = []
     for name, way in (("daemon-pipeline-h200", "diffusers' modules"), ("daemon-h200", "exact")):
-        for job in result(name).get("jobs", []):
-            stages = job["stages"]
-            parts = [(stage, stages.get(stage, 0.0)) for stage in STAGES]
-            rest = sum(job["seconds"].values()) - sum(seconds for _, seconds in parts)
-            parts = [(stage, seconds * (STEPS / job["steps"] if stage == "denoise" else 1)) for stage, seconds in parts]
-            few = "" if job["steps"] == STEPS else f", by {job['steps']} steps"
-            bars.append(Bar(f"{job['frames']} frames, {way}{few}", (*parts, ("rest", rest))))
+        bars += [clip(job, way) for job in result(name).get("jobs", [])]
+    if split := result("split-h200"):
+        one, two = (job | {"steps": split["steps"]} for job in (split["one_gpu"], split["clip"]))
+        bars += [clip(one, "exact, another card"), clip(two, "exact, two of these cards")]
     return bars
+
+
+def clip(job: dict[str, Any], way: str) -> Bar:
+    """One clip, as if it had had all steps."""
+    stages = job["stages"]
+    parts = [(stage, stages.get(stage, 0.0)) for stage in STAGES] + [("score", job["seconds"].get("score", 0.0))]
+    rest = sum(job["seconds"].values()) - sum(seconds for _, seconds in parts)
+    parts = [(stage, seconds * (STEPS / job["steps"] if stage == "denoise" else 1)) for stage, seconds in parts]
+    few = "" if job["steps"] == STEPS else f", by {job['steps']} steps"
+    return Bar(f"{job['frames']} frames, {way}{few}", (*parts, ("rest", rest)))
 
 
 def clip_table() -> str:
@@ -282,6 +294,54 @@ def memory_table() -> str:
     return table(rows)
 
 
+def starts_table() -> str:
+    """Seconds until the engine is ready, by what they were for."""
+    starts = result("daemon-starts-h200").get("starts", [])
+    if not starts:
+        return "Not measured yet."
+    names = {
+        "libraries": "importing the libraries",
+        "weights": "loading the weights",
+        "compiling": "the compiler",
+        "hashing": "waiting for the hashes of the model's files",
+    }
+    found = []
+    for start in starts:
+        seconds = dict(start["load_seconds"])
+        whole, weights = seconds.pop("whole"), sum(seconds[part] for part in WEIGHTS)
+        found.append({**seconds, "weights": weights, "whole": whole})
+    rows = [
+        ["seconds", "an empty cache of the compiler", *["a restart with the cache that this left"] * (len(found) - 1)]
+    ]
+    rows += [[words, *(f"{one[name]:.1f}" for one in found)] for name, words in names.items()]
+    return table([*rows, ["until the engine is ready", *(f"{one['whole']:.1f}" for one in found)]])
+
+
+def split_table() -> str:
+    """A step and a clip on two GPUs, beside one."""
+    split = result("split-h200")
+    if not split:
+        return "Not measured yet."
+    first, second = (row["seconds_a_step"] for row in split["step"])
+    one, two = split["one_gpu"], split["clip"]
+    fast = next(row["denoise_s"] for row in result("speeds-h200")["rows"] if row["speed"] == "fast")
+    rows = [
+        ("a step alone, s", first, second, "0.515"),
+        ("a step of the clip, s", one["seconds_a_step"], two["seconds_a_step"], "0.515"),
+        (f"generating the clip, {STEPS} steps, s", one["seconds"]["generate"], two["seconds"]["generate"], "0.54"),
+        ("of it denoising, s", one["stages"]["denoise"], two["stages"]["denoise"], ""),
+        ("the whole clip, without scores, s", *(unscored(job) for job in (one, two)), ""),
+        ("denoising with `fast`, s", fast, split["speeds"]["fast"]["stages"]["denoise"], ""),
+    ]
+    head = ["93 frames, 1280x704", "one H200", "two", "of it", "predicted"]
+    return table([head, *([name, f"{a:.2f}", f"{b:.2f}", f"{b / a:.3f}", told] for name, a, b, told in rows)])
+
+
+def unscored(job: dict[str, Any]) -> float:
+    """All seconds of a clip but those of its scores, which are made beside the next clip."""
+    return sum(seconds for name, seconds in job["seconds"].items() if name != "score")
+
+
 def table(rows: list[list[str]]) -> str:
     """A table in Markdown; the first row is its head."""
     head, *body = rows
@@ -322,9 +382,9 @@ def svg(bars: list[Bar]) -> str:
         for seconds in bar.marks.values():
             box(left + seconds * scale - 1, y, 3, row - 6, INK)
         text(max([x, *(left + seconds * scale for seconds in bar.marks.values())]) + 6, y + 15, f"{bar.whole:.0f}")
-    x = float(left)
     if any(bar.marks for bar in bars):
         colours["predicted (line)"] = INK
+    x = min(float(left), size[0] - sum(24.0 + 6 * len(label) for label in colours))
     for label, colour in colours.items():
         box(x, below + 26, 10, 10, colour)
         text(x + 14, below + 35, label)

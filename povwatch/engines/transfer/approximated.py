@@ -14,7 +14,7 @@ MEASURED: dict[Speed, str] = {
     "fastest": "latents 4.6 % off, frames PSNR 39 dB, SSIM 0.994",
 }
 """The difference from exact at the same seed: random weights, 17 frames, 35 steps, H200
-(benchmarks/results/speeds-h200.json)."""
+(benchmarks/results/speeds-short-h200.json)."""
 
 UNSEEN = "What it does to the pictures of the real weights was not seen yet"
 
