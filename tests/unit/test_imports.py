@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -283,6 +284,16 @@ def test_floors() -> None:
 
 def test_every_package_has_its_floor() -> None:
     assert {name_of(file).split("/")[0] for file in files() if "/" in name_of(file)} == {p for f in FLOORS for p in f}
+
+
+def test_code_map_shows_the_floors() -> None:
+    """ARCHITECTURE's code map has every package, the lowest floor first."""
+    _, _, text = (PACKAGE.parent / "ARCHITECTURE.md").read_text().partition("## Code map")
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = [name for name in re.findall(r"`([a-z]+)/`", "".join(rows)) if name != "prompts"]  # it has no code
+    height = {package: number for number, floor in enumerate(FLOORS) for package in floor}
+    assert set(named) == set(height)
+    assert [height[name] for name in named] == sorted(height.values())
 
 
 def test_reaper_imports_nothing_of_ours() -> None:
