@@ -25,6 +25,7 @@ from povwatch.daemon.recovery import recover, sweep
 from povwatch.daemon.requests import Requests
 from povwatch.daemon.status import StatusFacts
 from povwatch.daemon.view import View, view
+from povwatch.engines import held_folder
 from povwatch.engines.abilities import REAL
 from povwatch.journal import JournalFailed
 from povwatch.service.notify import Notifier
@@ -183,6 +184,7 @@ class Daemon:
             "recovery of hooks": app.hooks.recover,
             "folder monitor": self._start_watching,
             "schedule": app.schedule.tick,
+            "temporary folders": held_folder.sweep,
             "worker pool": app.pool.start,
             **({"remote workers": app.remote.start} if app.remote else {}),
         }
@@ -282,6 +284,7 @@ class Daemon:
             ("closing of the workers", app.run.close),
             *([("closing of the remote workers", app.remote.close)] if app.remote else []),
             ("closing of the prompt checks", app.prompt_checks.close),
+            ("temporary folders of workers that were killed", held_folder.sweep),
             *([("summary", self._sum_up)] if self._drained else []),
             ("end of the notifications", lambda: app.notifications.stop(flush=self._once and self._stop is None)),
             ("last metrics", app.metrics.close),

@@ -188,7 +188,7 @@ class PromptChecks:
             self._use_cpu(self._cpu, now)
 
     def stop(self, why: str) -> None:
-        """Tell the worker on the CPU to end, which deletes what it has copied. `close` kills it if it does not."""
+        """Tell the worker on the CPU to end. `close` kills it if it does not."""
         if self._cpu is not None and self._cpu.state not in {SupervisorState.STOPPED, SupervisorState.STOPPING}:
             self._cpu.stop(why)
 

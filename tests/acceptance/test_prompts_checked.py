@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 from support import forked_workers, tiny_needs
@@ -81,3 +85,33 @@ def test_all_filters_on_an_idle_worker(cache, tiny, tmp_path):
     assert ran[-3:] == [*engine, ("engine", None, "RetinaFaceFilter", "applied", 1)]
     assert set(ran[:-3]) <= {("grace", "worker", name, "passed", 2) for name in ("Blocklist", "Qwen3Guard")}
     assert all(len(one["sha256"]) == 64 and one["how"] == "ran" for one in manifest["guardrail_filters"])
+
+
+def test_copied_words_are_deleted(cache, tmp_path):
+    """What the filters have copied, where HF_HOME is not theirs, goes at a stop, and after a kill at the next start."""
+    place = Path(tempfile.gettempdir())
+    before = set(place.glob("povwatch-guardrail-*"))
+
+    def copied():
+        found = set(place.glob("povwatch-guardrail-*")) - before
+        return {path for path in found if list(path.glob("**/index.noun"))}
+
+    with Daemon(tmp_path / "pov", engine={"kind": "diffusers"}, grace={"period": "1h"}) as daemon:
+        daemon.env = cache | {"HF_HOME": "/nonexistent/hf"}
+        if server := forked_workers.server():
+            daemon.before = functools.partial(forked_workers.install, server)
+        make_clip(daemon.inputs / "a.mp4", frames=3)
+        daemon.start("--verbose")
+        daemon.until(copied, "the words are copied", LONG)
+        daemon.stop()
+        assert copied() == set()
+        daemon.start("--verbose")
+        first = daemon.until(copied, "the words are copied again", LONG)
+        os.kill(daemon.events("worker-started")[-1]["pid"], signal.SIGKILL)
+        daemon.kill()
+        assert copied() == first
+        daemon.start("--verbose")
+        second = daemon.until(lambda: copied() - first, "the words are copied once more", LONG)
+        assert copied() == second
+        daemon.stop()
+        assert copied() == set()

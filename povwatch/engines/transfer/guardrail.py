@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from povwatch.engines.guardrail_filters import Filters
+from povwatch.engines.held_folder import HeldFolder
 from povwatch.engines.libraries import LOCKED
 from povwatch.engines.port import EngineBlocked, EngineFailure
 
@@ -124,7 +124,7 @@ def package() -> str:
 
 
 @contextmanager
-def room_for_its_copy(library: Any) -> Iterator[tempfile.TemporaryDirectory[str] | None]:  # noqa: ANN401 - a module
+def room_for_its_copy(library: Any) -> Iterator[HeldFolder | None]:  # noqa: ANN401 - a module
     """Let the checker copy its word lists below a folder of ours, if those below HF_HOME are somebody else's.
 
     It copies them because nltk follows no links (cosmos_guardrail.py, _materialize_nltk_data). But whoever ran
@@ -134,7 +134,7 @@ def room_for_its_copy(library: Any) -> Iterator[tempfile.TemporaryDirectory[str]
     if constants is None or os.access(constants.HF_HOME, os.W_OK):
         yield None
         return
-    before, folder = constants.HF_HOME, tempfile.TemporaryDirectory(prefix="povwatch-guardrail-")
+    before, folder = constants.HF_HOME, HeldFolder()
     constants.HF_HOME = folder.name
     try:
         yield folder
