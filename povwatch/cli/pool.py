@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from povwatch.bridge.bridge import Bridge
+from povwatch.bridge.head import head_if_needed
 from povwatch.bridge.keeper import VARIABLE, held, keep
 from povwatch.cli.app import shared, verbs
 from povwatch.core.errors import ConfigError, PovwatchError
@@ -40,7 +41,8 @@ def pool(context: typer.Context) -> None:
         _run(config)
         return
     try:
-        with held(config.paths.state):
+        with held(config.paths.state), head_if_needed(config) as address:
+            os.environ["POVWATCH_POOL__ADDRESS"] = address
             raise typer.Exit(keep([sys.executable, "-m", "povwatch", *_options(context), "pool"]))
     except OSError as error:
         raise PovwatchError(

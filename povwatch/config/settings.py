@@ -238,7 +238,7 @@ class Pool(Section):
     kind: Literal["local", "ray"] = "local"
     """local: this machine's workers alone; ray: those of a Ray cluster too."""
     address: str = ""
-    """The cluster's head, as host:port; empty for the cluster that this machine belongs to."""
+    """The cluster's head, as host:port; empty for this machine's own (bridge/head.py)."""
     max: int = Field(8, ge=1, le=4096)
     """The most workers that the cluster is asked for."""
     idle: Seconds = 600.0

@@ -327,6 +327,22 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "bridge-worker-gone": (INFO, "worker {worker} on {node} is gone ({reason}). {detail}"),
     "bridge-worker-lost": (WARNING, "a worker could not begin: {problem} The next one is asked for in {seconds} s"),
     "bridge-chunk-waits": (WARNING, "a finished chunk of worker {worker} could not be fetched yet: {problem}"),
+    "pool-head": (
+        INFO,
+        "this machine is the head of the pool's cluster, at {address}. On each further machine: copy {token} to the same place there (mode 600), then script/pool-node {address}",
+    ),
+    "pool-head-died": (ERROR, "the head of the cluster at {address} is gone: {problem} It starts again in {seconds} s"),
+    # -- a further machine of a pool
+    "node-waits": (WARNING, "nobody listens at {address}: it is waited for. On the first machine: script/run"),
+    "node-works": (
+        INFO,
+        "{node} works for the pool at {address}, with {gpus} GPU(s) and povwatch {version}; its files are in {state}. Ctrl-C ends it",
+    ),
+    "node-left": (
+        WARNING,
+        "this machine does not belong to the pool at {address} any more: {problem} It joins again in {seconds} s",
+    ),
+    "node-stopped": (INFO, "stopped; nothing of the pool at {address} runs here any more"),
     # -- metrics
     "metrics-served": (INFO, "metrics are at {address}"),
     "metrics-unserved": (

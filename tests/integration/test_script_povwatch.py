@@ -37,12 +37,14 @@ def checkout(tmp_path):
     root = tmp_path / "my checkout"
     (root / ".venv/bin").mkdir(parents=True)
     (root / "script").mkdir()
-    for name in ("lib.sh", "povwatch", "run"):
+    for name in ("lib.sh", "povwatch", "run", "pool-node"):
         shutil.copy(SCRIPTS / name, root / "script")
     program = root / ".venv/bin/povwatch"
     (root / "script/bootstrap").write_text("#!/bin/sh\n")
     program.write_text(POVWATCH.replace("{0}", str(program)))
-    for file in (program, root / "script/bootstrap"):
+    python = root / ".venv/bin/python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    for file in (program, python, root / "script/bootstrap"):
         file.chmod(0o755)
     (root / "config.toml").touch()
     (root / "other.toml").touch()
@@ -78,3 +80,27 @@ def test_without_the_script(checkout):
     path = f"{checkout}/.venv/bin:{os.environ['PATH']}"
     assert call("povwatch", "status", cwd=checkout, PATH=path) == "povwatch go 'my a.mp4'"
     assert call("povwatch", "--config", "config.toml", "status", cwd=checkout, PATH=path) == "povwatch go 'my a.mp4'"
+
+
+def refused(*words, cwd):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("POVWATCH_")}
+    done = subprocess.run(words, cwd=cwd, env=kept, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0
+    return done.stderr
+
+
+def test_a_word_of_ray_is_no_pool(checkout):
+    """What only names ray, and is no pool, runs the daemon alone."""
+    for text in ('[pool]\nkind = "local"  # or "ray"\n', '[metrics]\ntextfile = "ray"\n'):
+        (checkout / "config.toml").write_text(text)
+        assert call("script/run", "--once", cwd=checkout) == "script/povwatch go a.mp4 True"
+
+
+def test_a_node_has_to_know_its_engine(checkout):
+    """A further machine sets up the engine that is named there; auto may come to another one."""
+    assert "script/pool-node gpu-01 --engine diffusers" in refused("script/pool-node", "gpu-01", cwd=checkout)
+    (checkout / "config.toml").write_text('[engine]\nkind = "preview"\n')
+    said = refused("script/pool-node", "no.such.example.", "--gpus", "1", cwd=checkout)
+    assert said.startswith("No machine is called no.such.example.")
+    assert "needs a value" in refused("script/pool-node", "gpu-01", "--engine", cwd=checkout)
+    assert "script/pool-node HEAD[:PORT]" in refused("script/pool-node", cwd=checkout)
