@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from povwatch.journal import JournalReader
 
-LOOK_EVERY = 0.3
-"""Seconds between two looks at the file with --follow."""
+POLL_EVERY = 0.3
+"""Seconds between two reads of the file with --follow."""
 
 PART = 1 << 20
 """Bytes that are read of the file at a time."""
@@ -154,7 +154,7 @@ def _lines(file: Path, *, follow: bool) -> Iterator[bytes]:
             if not follow:
                 yield from [rest] if rest else []
                 return
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_EVERY)
             if _replaced(file, opened.fileno(), opened.tell()):
                 opened.close()
                 rest, opened = b"", None

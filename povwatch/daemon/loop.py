@@ -42,7 +42,7 @@ REQUESTS_EVERY = 0.5
 SAMPLE_EVERY = 3.0
 """Seconds between two samples of the GPUs while a worker generates."""
 
-LOOK_EVERY = 15.0
+IDLE_SAMPLE_EVERY = 15.0
 """Seconds between two samples of the GPUs while none generates."""
 
 DISPLAY_EVERY = 0.5
@@ -222,7 +222,10 @@ class Daemon:
         tried("schedule", app.schedule.tick)
         tried("outputs watch", app.outputs_watch.tick, now)
         tried("free space", app.free_space.tick, now)
-        tried("GPU monitor", lambda: app.monitor.tick(now, every=SAMPLE_EVERY if app.pool.generating else LOOK_EVERY))
+        tried(
+            "GPU monitor",
+            lambda: app.monitor.tick(now, every=SAMPLE_EVERY if app.pool.generating else IDLE_SAMPLE_EVERY),
+        )
         tried("GPU faults", app.gpu_faults.tick, now)
         tried("worker pool", app.pool.tick, now)
         for name, part in app.parts.items():

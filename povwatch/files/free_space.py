@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from povwatch.config.settings import Config
 
-LOOK_EVERY = 5.0
+MEASURE_EVERY = 5.0
 """Seconds between two checks."""
 
 
@@ -38,7 +38,7 @@ class FreeSpace:
         """Check, if it is time."""
         if now < self._next:
             return
-        self._next = now + LOOK_EVERY
+        self._next = now + MEASURE_EVERY
         self._check()
 
     def lacking(self) -> DiskFull | None:

@@ -89,7 +89,7 @@ class Hands:
         self._seen = 0
         self._counts: dict[str, _Counts] = {}
 
-    def see(self, pair: Pair) -> None:
+    def update(self, pair: Pair) -> None:
         """Add the next frame."""
         self._seen += 1
         if (self._seen - 1) % STEP:
@@ -99,7 +99,7 @@ class Hands:
             counts = self._counts.setdefault(region, _Counts())
             _count(counts, [one for one in ours if one.inside(mask)], [one for one in theirs if one.inside(mask)])
 
-    def tell(self, found: Found) -> None:
+    def compute(self, found: Found) -> None:
         """Add the scores."""
         for region, counts in self._counts.items():
             parts = (
@@ -119,10 +119,10 @@ class NoHands:
     def __init__(self, why: Missing) -> None:
         self.why = why
 
-    def see(self, pair: Pair) -> None:
+    def update(self, pair: Pair) -> None:
         """Look at nothing."""
 
-    def tell(self, found: Found) -> None:
+    def compute(self, found: Found) -> None:
         """Add the reason."""
         for name in self.names:
             found.add(name, "", self.why)

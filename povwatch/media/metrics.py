@@ -104,11 +104,11 @@ class Metric(Protocol):
 
     names: ClassVar[tuple[str, ...]]
 
-    def see(self, pair: Pair) -> None:
+    def update(self, pair: Pair) -> None:
         """Add the next frame."""
 
-    def tell(self, found: Found) -> None:
-        """Add the scores of all frames that were seen."""
+    def compute(self, found: Found) -> None:
+        """Add the scores of all frames so far."""
 
 
 class Edges:
@@ -122,7 +122,7 @@ class Edges:
         self._counts: dict[str, Picture] = {}
         """By region: pixels of edges in both, in the result alone, in the control alone."""
 
-    def see(self, pair: Pair) -> None:
+    def update(self, pair: Pair) -> None:
         """Add the next frame."""
         if pair.control is None:
             return
@@ -136,7 +136,7 @@ class Edges:
             counts = np.array([both, np.count_nonzero(ours) - both, np.count_nonzero(theirs) - both])
             self._counts[region] = self._counts.get(region, 0) + counts
 
-    def tell(self, found: Found) -> None:
+    def compute(self, found: Found) -> None:
         """Add the scores."""
         if self.missing is not None or not self._counts:
             found.add("edge_f1", WHOLE, self.missing or Missing.NO_CONTROL)
@@ -160,7 +160,7 @@ class BlurSsim:
         self._sums: dict[str, Picture] = {}
         """By region: the sum over pixels, and their number."""
 
-    def see(self, pair: Pair) -> None:
+    def update(self, pair: Pair) -> None:
         """Add the next frame."""
         size = within(pair.grey[0].shape[1::-1], short=SSIM_SIDE)
         sigma = min(size) / BLURRED_TO
@@ -171,7 +171,7 @@ class BlurSsim:
             counts = np.array([seen.sum(dtype=np.float64), seen.size])
             self._sums[region] = self._sums.get(region, 0) + counts
 
-    def tell(self, found: Found) -> None:
+    def compute(self, found: Found) -> None:
         """Add the scores."""
         _means("blur_ssim", self._sums, found)
 
@@ -202,7 +202,7 @@ class Motion:
         self._counts: dict[str, Picture] = {}
         """By region: the result's moving pixels that are far and all, the clip's, and the pixels of the region."""
 
-    def see(self, pair: Pair) -> None:
+    def update(self, pair: Pair) -> None:
         """Add the next frame."""
         before, self._before = self._before, pair.grey
         if before is None or not pair.follows:
@@ -215,7 +215,7 @@ class Motion:
             counts = np.array([*(np.count_nonzero(one) for one in counted), size])
             self._counts[region] = self._counts.get(region, 0) + counts
 
-    def tell(self, found: Found) -> None:
+    def compute(self, found: Found) -> None:
         """Add the scores."""
         if not self._counts:
             for name in self.names:
@@ -253,7 +253,7 @@ class Acceleration:
         self._sums: dict[str, Picture] = {}
         """By region: sums over pixels for the whole and its four quarters, then the number of pixels of each."""
 
-    def see(self, pair: Pair) -> None:
+    def update(self, pair: Pair) -> None:
         """Add the next frame."""
         side = (ACCELERATION_BLUR, ACCELERATION_BLUR)
         now = cv2.GaussianBlur(pair.grey[0], side, 0), cv2.GaussianBlur(pair.grey[1], side, 0)
@@ -268,7 +268,7 @@ class Acceleration:
                 self._sums[region] = self._sums.get(region, 0) + sums
         self._before = [*self._before[-1:], now]
 
-    def tell(self, found: Found) -> None:
+    def compute(self, found: Found) -> None:
         """Add the scores."""
         if not self._sums:
             found.add("temporal_residual", WHOLE, Missing.TOO_SHORT)
@@ -303,7 +303,7 @@ class Colour:
         self._shifts: dict[str, list[Picture]] = {}
         """By region: mean of the result less mean of the clip, for each frame: L*, a*, b*."""
 
-    def see(self, pair: Pair) -> None:
+    def update(self, pair: Pair) -> None:
         """Add the next frame."""
         size = within(pair.clip.shape[1::-1], long=COLOUR_SIDE)
         ours, theirs = (_lab(resized(picture, size)) for picture in (pair.result, pair.clip))
@@ -313,7 +313,7 @@ class Colour:
             if inside is None or inside.any():
                 shifts.append(_mean(ours, inside) - _mean(theirs, inside))
 
-    def tell(self, found: Found) -> None:
+    def compute(self, found: Found) -> None:
         """Add the scores."""
         for region, shifts in self._shifts.items():
             if len(shifts) < 2:  # noqa: PLR2004 - a change has two ends

@@ -65,7 +65,7 @@ def score(about: dict[str, Any], *, report: Callable[[float], None] = lambda _: 
         many = _pass(pairs, guarded, sheet, asked.frames, report)
         edges.missing = pairs.control.missing or pairs.holds.missing
         for metric in guarded:
-            metric.tell(found)
+            metric.compute(found)
         if pairs.scaled:
             found.details["scaled"] = pairs.scaled
         if pairs.kept.missing is not None:  # what was found before it ended says nothing about the whole
@@ -96,21 +96,21 @@ class _Guarded:
         self._metric = metric
         self._failed = False
 
-    def see(self, pair: Pair) -> None:
+    def update(self, pair: Pair) -> None:
         """Add the next frame."""
         if not self._failed:
             try:
-                self._metric.see(pair)
+                self._metric.update(pair)
             except MemoryError:
                 raise
             except Exception:  # noqa: BLE001 - whatever it is, the other scores are measured
                 traceback.print_exc(file=sys.stderr)
                 self._failed = True
 
-    def tell(self, found: Found) -> None:
+    def compute(self, found: Found) -> None:
         """Add the scores."""
         if not self._failed:
-            self._metric.tell(found)
+            self._metric.compute(found)
             return
         for name in self.names:
             found.add(name, WHOLE, Missing.FAILED)
@@ -128,9 +128,9 @@ def _pass(
             pair.follows = before == number - 1
             before, count = number, count + 1
             for metric in metrics:
-                metric.see(pair)
+                metric.update(pair)
         if pair is not None and sheet is not None:
-            sheet.see(number, pairs.moment, pair.clip, pair.result)
+            sheet.add(number, pairs.moment, pair.clip, pair.result)
         report((number + 1) / frames)
     return count
 

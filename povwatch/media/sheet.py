@@ -49,8 +49,8 @@ class Sheet:
         """The frames that are shown: the middle of each eighth."""
         self._cells: list[Picture] = []
 
-    def see(self, number: int, moment: float | None, clip: Picture, result: Picture) -> None:
-        """Take the frame if it is one of the moments. Both pictures are RGB and of one size; `moment` is in seconds."""
+    def add(self, number: int, moment: float | None, clip: Picture, result: Picture) -> None:
+        """Add the frame if it is one of the moments. Both pictures are RGB and of one size; `moment` is in seconds."""
         if number not in self.moments:
             return
         height, width = clip.shape[:2]

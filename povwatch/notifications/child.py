@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from povwatch.notifications.sender import LogLine
 
-LOOK_EVERY = 2.0
-"""Seconds between two looks into the spool."""
+POLL_EVERY = 2.0
+"""Seconds between two reads of the spool."""
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def run(sender: Sender, wait: Callable[[float], str], report: Callable[[LogLine]
         for line in sender.turn(time.time()):
             report(line)
         due = sender.next_due(time.time())
-        how = wait(LOOK_EVERY if due is None else min(max(due - time.time(), 0.05), LOOK_EVERY))
+        how = wait(POLL_EVERY if due is None else min(max(due - time.time(), 0.05), POLL_EVERY))
     if how == "flush":
         for line in sender.turn(time.time(), flush=True):
             report(line)

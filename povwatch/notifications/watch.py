@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from povwatch.workers.pool import WorkerPool
 
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks."""
+CHECK_EVERY = 1.0
+"""Seconds between two checks of the queue and of what holds it up."""
 
 STALLED_AFTER = 900.0
 """Seconds for which clips wait and none may start, until that is told."""
@@ -94,7 +94,7 @@ class Notifications(JobListener):
         """Look at the queue and at what holds it up."""
         if not self._on or now < self._next:
             return
-        self._next = now + LOOK_EVERY
+        self._next = now + CHECK_EVERY
         self._see_faults(now)
         self._see_hung_workers()
         self._see_empty_queue()
@@ -102,7 +102,7 @@ class Notifications(JobListener):
             self._sender.tick(now)
 
     def next_deadline(self) -> float | None:
-        """The next look."""
+        """The next check."""
         return self._next if self._on else None
 
     def ended(self, job: Job) -> None:

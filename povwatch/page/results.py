@@ -47,7 +47,7 @@ AT_ONCE = 1.0
 
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
-VERSIONS_MAX = 20
+MOVED_NAMES_MAX = 20
 """The most names of a moved clip that are tried."""
 
 
@@ -103,7 +103,7 @@ def input_of(folders: Folders, path: bytes, size: int | None) -> tuple[bytes | N
     if folders.moved_to:
         to = layout.filled(folders.moved_to, folder=folder, name=name)
         root, suffix = os.path.splitext(to)  # noqa: PTH122 - bytes
-        places += [to, *(b"%s_v%d%s" % (root, number, suffix) for number in range(2, VERSIONS_MAX))]
+        places += [to, *(b"%s_v%d%s" % (root, number, suffix) for number in range(2, MOVED_NAMES_MAX))]
     replaced = False
     for number, candidate in enumerate(places):
         try:

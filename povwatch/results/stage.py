@@ -45,7 +45,7 @@ from povwatch.core.stage import Mishap, Stage
 from povwatch.core.unforeseen import Unforeseen, translate_unforeseen
 from povwatch.core.units import spell_duration, spell_pace, spell_rate
 from povwatch.files import private
-from povwatch.files.free_space import LOOK_EVERY
+from povwatch.files.free_space import MEASURE_EVERY
 from povwatch.media.errors import MediaStopped
 from povwatch.media.info import Checked, Scored, SoundTrack
 from povwatch.publish import Published, PublishStopped, Sealed, TargetTaken
@@ -198,7 +198,7 @@ class ResultsStage(Stage):
         """Finish and check a job that is `checking`."""
         full = self._free_space.lacking()
         if full is not None:
-            self._check_later(job, attempt, full, LOOK_EVERY, Where.AWAY if attempt.lost else Where.KEPT)
+            self._check_later(job, attempt, full, MEASURE_EVERY, Where.AWAY if attempt.lost else Where.KEPT)
             return
         gauge = self._gauges[job.id] = Gauge()
         plan = plan_for(self._config.quality, attempt)

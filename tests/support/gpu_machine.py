@@ -231,4 +231,4 @@ def _begin() -> None:
     host_memory.available = lambda: json.loads(Path(os.environ["NVML"]).read_text())["host"]
     gpu.XID_WAIT = 50
     monitor.PATIENCE = 1.0
-    loop.SAMPLE_EVERY = loop.LOOK_EVERY = 0.1
+    loop.SAMPLE_EVERY = loop.IDLE_SAMPLE_EVERY = 0.1

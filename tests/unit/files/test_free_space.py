@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from povwatch.config.settings import Config, Disk, Paths
 from povwatch.core.job import Waiting
-from povwatch.files.free_space import LOOK_EVERY, FreeSpace
+from povwatch.files.free_space import MEASURE_EVERY, FreeSpace
 
 
 @pytest.fixture
@@ -24,12 +24,12 @@ def test_too_little_room_blocks(world):
     space._reserve = 2**62
     with capture_logs() as said:
         space.tick(10)
-        space.tick(10 + LOOK_EVERY)
+        space.tick(10 + MEASURE_EVERY)
     assert space.blocker.waiting is Waiting.DISK_FULL
     assert [(line["event"], line["where"]) for line in said] == [("disk-full", folder / "outputs")]
     space._reserve = 1
     with capture_logs() as said:
-        space.tick(10 + 2 * LOOK_EVERY)
+        space.tick(10 + 2 * MEASURE_EVERY)
     assert space.blocker is None
     assert [(line["event"], line["where"]) for line in said] == [("disk-room", folder / "outputs")]
 

@@ -49,8 +49,8 @@ def measured(metric, results, clips, **fields):
     """What a metric finds in consecutive frames."""
     found = Found()
     for k, (result, clip) in enumerate(zip(results, clips, strict=True)):
-        metric.see(Pair(result, clip, follows=k > 0, **{name: one[k] for name, one in fields.items()}))
-    metric.tell(found)
+        metric.update(Pair(result, clip, follows=k > 0, **{name: one[k] for name, one in fields.items()}))
+    metric.compute(found)
     return found
 
 
@@ -190,8 +190,8 @@ def test_motion_across_a_gap():
     """Frames that do not follow each other are not compared."""
     metric, found = Motion(), Found()
     for picture in (flat(BACK), blob((40, 20))):
-        metric.see(Pair(picture, flat(BACK)))
-    metric.tell(found)
+        metric.update(Pair(picture, flat(BACK)))
+    metric.compute(found)
     assert found.missing == {"invented_motion": "too-short", "lost_motion": "too-short"}
 
 
@@ -300,8 +300,8 @@ def hands_of(*frames, kept=None):
     """The scores of frames; each has the hands of the result and of the clip."""
     metric, found = Hands(Finder(*(part for frame in frames for part in frame))), Found()
     for _ in range(3 * len(frames)):
-        metric.see(Pair(flat(0), flat(0), kept=kept))
-    metric.tell(found)
+        metric.update(Pair(flat(0), flat(0), kept=kept))
+    metric.compute(found)
     return found
 
 
@@ -345,7 +345,7 @@ def test_no_hands():
 
 def test_hands_cannot_be_found():
     found = Found()
-    NoHands(Missing.NO_MODEL).tell(found)
+    NoHands(Missing.NO_MODEL).compute(found)
     assert found.missing == dict.fromkeys(Hands.names, "no-model")
 
 

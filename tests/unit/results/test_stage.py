@@ -209,10 +209,10 @@ def test_below_the_reserve(here, monkeypatch):
         for _ in range(5):
             here.settle()
             assert (here.job.state, here.job.waiting_on) == (JobState.CHECKING, Waiting.DISK_FULL)
-            here.tick(after=module.LOOK_EVERY)
+            here.tick(after=module.MEASURE_EVERY)
     assert [line["event"] for line in said if "later" in line["event"]] == ["check-later"], "once, not at every try"
     here.app.free_space._reserve = 1
-    here.tick(after=module.LOOK_EVERY)
+    here.tick(after=module.MEASURE_EVERY)
     here.settle()
     assert (here.job.state, here.job.waiting_on, here.job.attempts) == (JobState.DONE, None, 1)
     assert here.fates == []
