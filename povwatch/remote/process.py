@@ -74,8 +74,6 @@ class RemoteProcess:
         """The items since the last call, in order; `Gone` is the last one. Never waits."""
         if self.over:
             return []
-        if self._hung_up:
-            return [self._end(Gone(self._hung_up, died=False))]
         taken, over = self._connection.take()
         items: list[Item] = []
         for at, message in taken:
@@ -100,7 +98,7 @@ class RemoteProcess:
         self._killed_at = self._killed_at or self._clock()
 
     def hang_up(self, why: str) -> None:
-        """Leave the worker to the bridge; `Gone` follows, and nothing else. `why` is a sentence for people."""
+        """Leave the worker to the bridge. `Gone` follows what has come already. `why` is a sentence for people."""
         self._hung_up = self._hung_up or why
         self._connection.hang_up()
 
@@ -115,6 +113,8 @@ class RemoteProcess:
 
     def _lost(self, over: str | None) -> Gone | None:
         """Why nothing more is to be expected from it; None if something is."""
+        if self._hung_up:
+            return Gone(self._hung_up, died=False)
         if over is not None:
             return Gone(f"The bridge to the pool let go of it: {over}", died=False)
         if self._killed_at is not None and self._clock() >= self._killed_at + REMOTE_KILL:
