@@ -2,7 +2,7 @@ import pytest
 
 from povwatch.core import errors
 from povwatch.core.job import Waiting
-from povwatch.core.retry import BACKOFF_MAX, Action, after_crash, backoff, clamped, decide
+from povwatch.core.retry import BACKOFF_MAX, Action, after_crash, after_loss, backoff, clamped, decide
 
 NOW = 1000.0
 
@@ -101,6 +101,17 @@ def test_type_says_what_happens(error):
 def test_third_crash_fails(crashes, action, pause):
     decision = after_crash(crashes, NOW)
     assert (decision.action, decision.at) == (action, NOW + pause)
+
+
+@pytest.mark.parametrize(
+    ("crashes", "action", "pause"), [(1, Action.RETRY, 2), (2, Action.RETRY, 4), (3, Action.FAIL, 0)]
+)
+def test_third_lost_worker_fails(crashes, action, pause):
+    """A worker that died on another machine counts as a crash, and its words are told."""
+    decision = after_loss(errors.RemoteWorkerDied("Worker 3 on node gpu-02 is gone."), crashes, NOW)
+    assert (decision.action, decision.at) == (action, NOW + pause)
+    if action is Action.RETRY:
+        assert decision.reason == f"Worker 3 on node gpu-02 is gone. That counts as a crash, {crashes} of 3."
 
 
 def test_pauses_double_up_to_a_minute():

@@ -78,6 +78,13 @@ def test_worker_for_each_gpu_with_room(probes, sizes, workers, many):
     assert choose(config(kind="cosmos", workers=workers), gpus(*sizes), None).workers == many
 
 
+@pytest.mark.parametrize("kind", ["cosmos", "preview"])
+def test_no_worker_here_needs_no_machine(kind):
+    """With engine.workers = 0 other machines run the engine: what this one lacks is no problem."""
+    chosen = choose(config(kind=kind, workers=0), gpus(), None)
+    assert (chosen.workers, chosen.problem) == (0, "")
+
+
 def test_one_preview_worker_is_enough():
     assert choose(config(kind="preview"), gpus(141, 141), None).workers == 1
 

@@ -1,4 +1,4 @@
-"""Workers on other machines come, are lost in every state of a job, and come again; the job is never charged wrongly."""
+"""Workers on other machines come, are lost in every state of a job, and come again; no job is charged wrongly."""
 
 from __future__ import annotations
 

@@ -141,6 +141,20 @@ def test_upgraded_or_silent_driver(world, other):
     assert not world.faults.given_up(1)
 
 
+def test_other_machines_go_on(world):
+    """A driver that does not answer keeps jobs from this machine's workers, and from those on other machines not."""
+    pool = world.faults._pool
+    world.see(silent=True, problem="the driver does not answer")
+    assert world.faults.blocker.waiting is Waiting.GPU_LOST
+    assert pool.gpus_away
+    pool.remote = [object()]
+    assert world.faults.blocker is None
+    assert not world.faults.given_up(1)
+    pool.remote = []
+    world.see(0, 1)
+    assert (world.faults.blocker, pool.gpus_away) == (None, False)
+
+
 def test_all_gpus_lost_at_once(world):
     """All workers end if all GPUs are lost, and nothing starts."""
     ended = world.see(problem="a GPU has fallen off the bus: reboot", lost=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from povwatch.config.settings import Config, Engine
+from povwatch.config.settings import Config, Engine, Paths, Pool
 from povwatch.engines.choice import Choice
 from povwatch.engines.transfer.settings import Settings as Transfer
 from povwatch.engines.upstream.settings import Settings
 from povwatch.gpu.nvml import Gpu, Gpus
-from povwatch.workers.launch import launches
+from povwatch.workers.launch import elsewhere, launches
 
 GPUS = Gpus(tuple(Gpu(n, f"GPU-{n}", "NVIDIA H200", memory * 10**9, 10**9) for n, memory in enumerate((80, 141, 141))))
 
@@ -30,6 +30,18 @@ def test_cosmos_gets_its_settings(tmp_path) -> None:
     assert (found.controls, found.guardrails, found.gpus, found.offload_guardrails) == (("vis",), False, 2, True)
     assert one.config["output_dir"].endswith("cosmos/0")
     assert gpus_of(one) == ("GPU-1", "GPU-2")
+
+
+def test_worker_elsewhere_has_the_pools_gpus(tmp_path) -> None:
+    """A worker on another machine gets the same settings, but for its GPUs and a folder of its own there."""
+    pool = Pool(kind="ray", gpus_per_worker=2, runtime="/there/python")
+    config = Config(engine=Engine(kind="cosmos", controls=["vis"]), pool=pool, paths=Paths(state=tmp_path))
+    there = elsewhere(config, Choice("cosmos", "cosmos", "here/python", ""))
+    (one,) = launches(config, Choice("cosmos", "cosmos", "here/python", ""), GPUS)[:1]
+    assert (there.python, there.gpus, there.env) == ("/there/python", (), {})
+    assert there.config["gpus_per_worker"] == 2
+    assert there.config["output_dir"] == f"{tmp_path}/cosmos/{{worker}}"
+    assert {**there.config, "gpus_per_worker": 1, "output_dir": one.config["output_dir"]} == one.config
 
 
 def test_workers_share_no_gpu() -> None:

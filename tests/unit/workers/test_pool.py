@@ -20,7 +20,9 @@ from povwatch.gpu.monitor import GpuMonitor
 from povwatch.gpu.nvml import Gpu, Gpus, Process
 from povwatch.process import protocol
 from povwatch.workers import events
+from povwatch.workers.launch import Launch
 from povwatch.workers.pool import EXCUSED_MAX, WorkerPool
+from povwatch.workers.process import Gone
 from povwatch.workers.states import SupervisorState
 
 GB = 10**9
@@ -31,7 +33,7 @@ GONE = 2**22 + 1
 class World:
     """A pool on a machine whose GPUs, host and schedule are the test's."""
 
-    def __init__(self, kind="cosmos", gpus=1, problem="", **engine):
+    def __init__(self, kind="cosmos", gpus=1, problem="", pool=None, **engine):
         self.clock = HandClock()
         self.woken = threading.Event()
         self.now = free(140, gpus=gpus)
@@ -40,7 +42,7 @@ class World:
         self.schedule = SimpleNamespace(blocker=None)
         self.processes = []
         self.pool = WorkerPool(
-            Config(engine=Engine(kind=kind, **engine)),
+            Config(engine=Engine(kind=kind, **engine), pool=pool or {}),
             Choice(kind, kind, "python", "", problem),
             schedule=self.schedule,
             clock=self.clock,
@@ -244,6 +246,64 @@ def test_unable_machine_is_given_up():
     assert (world.pool.blocker.waiting, world.pool.workers) == (Waiting.ENGINE_UNAVAILABLE, [])
     assert world.pool.given_up(3)
     assert world.pool.next_deadline() is None
+
+
+@pytest.mark.parametrize(("workers", "gpus", "said"), [(0, 2, []), ("auto", 0, ["engine-elsewhere"])])
+def test_no_worker_here_is_no_fault_with_a_pool(workers, gpus, said):
+    """With a pool it is no fault that this machine has no worker; a GPU that comes is used unless none is wanted."""
+    world = World("cosmos", workers=workers, pool={"kind": "ray"}, problem="" if workers == 0 else "no GPU is there")
+    world.now = free(140, gpus=gpus)
+    with capture_logs() as lines:
+        world.start()
+    assert [line["event"] for line in lines] == said
+    assert (world.pool.blocker, world.pool.workers) == (None, [])
+    assert not world.pool.given_up(1)
+
+
+def remote(world, process, **about):
+    launch = Launch("", "x:Y", {}, {})
+    return world.pool.adopt(process, launch, world.pool.places.of("n1", "gpu-01"), **about)
+
+
+def test_workers_of_both_kinds():
+    """This machine's workers come first, numbers are used again, and a lost one elsewhere is not started anew."""
+    world = World("toy.py:Engine", workers=2).loaded()
+    away = FakeProcess(world.clock)
+    assert remote(world, away).label == "worker 3 on node gpu-01"
+    assert away.sent == [protocol.Load({})]
+    remote(world, other := FakeProcess(world.clock), capabilities={"name": "fake"}, gpu_names=("NVIDIA X",))
+    assert [worker.number for worker in world.pool.free] == [1, 2, 4]
+    assert [one["node"] for one in world.pool.facts()] == [None, None, "gpu-01", "gpu-01"]
+    assert world.pool.gpu_name(world.pool.workers[3]) == "NVIDIA X"
+    world.pool.gpus_away = True
+    assert [worker.number for worker in world.pool.free] == [1, 2, 4], "they need no GPU"
+    with capture_logs() as lines:
+        away.items.append(Gone("Worker 3 on node gpu-01 is gone.", died=True))
+        other.items.append(Gone("It was not needed any more.", died=False))
+        world.turn()
+    assert [line["event"] for line in lines if line["event"].startswith("remote")] == [
+        "remote-unavailable",
+        "remote-left",
+    ]
+    assert [worker.number for worker in world.pool.workers] == [1, 2]
+    assert world.pool.places.of("n1", "gpu-01").deaths == 1
+    assert world.pool.blocker is None
+    assert remote(world, FakeProcess(world.clock)).number == 3
+
+
+def test_failed_load_elsewhere_is_told():
+    """Where no machine has the engine, the clips wait on what went wrong with it elsewhere."""
+    world = World("toy.py:Engine", workers=0, pool={"kind": "ray"}).start()
+    remote(world, process := FakeProcess(world.clock))
+    process.says(protocol.LoadFailed("error", "There is no model.", "Get it."))
+    world.turn()
+    assert world.pool.blocker == Blocker(
+        Waiting.ENGINE_UNAVAILABLE, "worker 1 on node gpu-01: There is no model. Get it."
+    )
+    process.items.append(Gone("Worker 1 on node gpu-01 exited with status 3.", died=True))
+    world.turn()
+    assert world.pool.workers == []
+    assert world.pool.places.of("n1", "gpu-01").deaths == 1, "the load and the end behind it are one death"
 
 
 def test_stop_ends_every_worker():
