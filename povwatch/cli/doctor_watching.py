@@ -16,7 +16,8 @@ from povwatch.core.scores import Missing
 from povwatch.journal import open_reader
 from povwatch.media.run import call
 from povwatch.metrics.exporter import ADDRESS, port_problem
-from povwatch.notifications.process import UNIT, by_unit, checked
+from povwatch.notifications.check import checked
+from povwatch.notifications.process import UNIT, by_unit
 from povwatch.notifications.services import INSTALL
 from povwatch.results.stage import scoring_options
 

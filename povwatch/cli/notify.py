@@ -12,8 +12,8 @@ from povwatch.cli.app import console, plain, shared, verbs
 from povwatch.core.errors import ConfigError, PovwatchError
 from povwatch.core.events import say
 from povwatch.core.waker import Waker
+from povwatch.notifications.check import raise_refused
 from povwatch.notifications.child import run
-from povwatch.notifications.process import raise_refused
 from povwatch.notifications.sender import Sender
 from povwatch.notifications.services import INSTALL, NotInstalled
 from povwatch.notifications.spool import Spool

@@ -30,7 +30,7 @@ from povwatch.core.units import spell_duration
 from povwatch.daemon.drain import NOT_DONE, summarise
 from povwatch.daemon.loop import Daemon
 from povwatch.journal import open_reader
-from povwatch.notifications.process import refuse_unusable
+from povwatch.notifications.check import refuse_unusable
 from povwatch.ops.report import save
 from povwatch.ops.report.gather import gather
 from povwatch.service import log

@@ -1,4 +1,4 @@
-"""The daemon's side of the process that sends notices, and the check of the [[notify]] entries at its start.
+"""The daemon's side of the process that sends notices.
 
 Under systemd the daemon has no network. There povwatch-notify.service sends, and POVWATCH_NOTIFIER=unit says so.
 """
@@ -7,25 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from povwatch.config.faults import place
-from povwatch.core.errors import ConfigError
 from povwatch.core.events import say
 from povwatch.core.machine_faults import Place, blamed
 from povwatch.core.retry import backoff
-from povwatch.notifications.services import INSTALL
 from povwatch.notifications.targets import entries
 from povwatch.process.child import Child
 from povwatch.process.output import Lines
 from povwatch.process.start import child_environment, describe_end
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from povwatch.config.settings import Config
     from povwatch.core.clock import Clock
     from povwatch.notifications.spool import Spool
@@ -34,9 +27,6 @@ VARIABLE = "POVWATCH_NOTIFIER"
 """The variable of the daemon's environment that says who sends: `unit`, or the daemon's own child if it is not set."""
 
 UNIT = "unit"
-
-CHECK_PATIENCE = 30.0
-"""Seconds for the check of the entries, in which no network is used."""
 
 FLUSH_PATIENCE = 15.0
 """Seconds that --once waits at its end for the last messages."""
@@ -50,60 +40,12 @@ def by_unit() -> bool:
     return os.environ.get(VARIABLE) == UNIT
 
 
-def refuse_unusable(config: Config) -> None:
-    """Check the [[notify]] entries in a child, since the daemon does not import Apprise.
-
-    Raises:
-        ConfigError: an entry cannot be used, or Apprise is not installed.
-    """
-    if not config.notify:
-        return
-    try:
-        answer = checked(config)
-    except OSError as error:
-        known = blamed(error, Place.PROCESS, "the check of [[notify]]")
-        say("notify-unchecked", problem=known.what if known else str(error))
-        return
-    if answer is None:
-        say("notify-unchecked", problem="the process that checks them ended, or took too long")
-        return
-    if answer.get("missing"):
-        raise ConfigError(f"{config.origin}: [[notify]] needs Apprise, and it is not installed.", INSTALL)
-    raise_refused(config, [one for one in answer["refused"] if not (one[2] and by_unit())])
-
-
-def raise_refused(config: Config, refused: Sequence[tuple[int, str, bool]]) -> None:
-    """Raise for entries (number, reason, and whether a file cannot be read) that cannot be used.
-
-    Raises:
-        ConfigError: there is one; it names the file, the line and the entry, and shows no URL.
-    """
-    file = Path(config.origin)
-    lines = [
-        f"{place(['notify', str(entry - 1), 'url'], file if file.is_file() else None, config.origin)}: "
-        f"notify.url, entry {entry}: {why}."
-        for entry, why, _ in refused
-    ]
-    if lines:
-        raise ConfigError("\n".join(lines))
-
-
-def checked(config: Config) -> dict[str, Any] | None:
-    """What the child says of the entries (child.main); None if it ends without an answer, or takes too long.
+def started(config: Config, *, check: bool) -> Child:
+    """Start a child of notifications/child.py, with its task. `check`: it only checks the entries.
 
     Raises:
         OSError: it cannot be started.
     """
-    deadline = time.monotonic() + CHECK_PATIENCE
-    with closing(_started(config, check=True)) as child:
-        while child.answering and (left := deadline - time.monotonic()) > 0:
-            answers, _ = child.listen(left)
-            if answers:
-                return answers[0]
-    return None
-
-
-def _started(config: Config, *, check: bool) -> Child:
     child = Child.start([sys.executable, "-I", "-m", "povwatch.notifications.child"], env=child_environment())
     child.send({"check": check, "state": str(config.paths.state), "entries": entries(config.notify)})
     return child
@@ -145,7 +87,7 @@ class SenderProcess:
 
     def _start(self) -> None:
         try:
-            self._child = _started(self._config, check=False)
+            self._child = started(self._config, check=False)
         except OSError as error:
             known = blamed(error, Place.PROCESS, "the process that sends notifications")
             self._failed(known.what if known else f"no process could be started: {error}.")

@@ -34,7 +34,7 @@ def temporary(tmp_path, monkeypatch):
     tempfile.tempdir = None
 
 
-def test_folder_of_a_killed_process_is_deleted(temporary):
+def test_killed_process_leaves_no_folder(temporary):
     """A folder stays while its process lives, and goes once it was killed."""
     with subprocess.Popen([sys.executable, "-c", HOLDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         held = Path(process.stdout.readline().decode().strip())
