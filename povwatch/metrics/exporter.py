@@ -72,6 +72,8 @@ class Exporter(JobListener):
         """When a job came into its present state, on the boot clock; of arriving jobs the journal knows it."""
         self._counted = Counter[str]()
         """How many of the pool's losses are in the figures, by kind."""
+        self._node_deaths = Counter[str]()
+        """The same of each other machine."""
         self._gpu = (0.0, 0.0)
         """The pool's GPU seconds and joules that are in the figures."""
         if self._on:
@@ -174,6 +176,9 @@ class Exporter(JobListener):
         set_all(figures.blocked, Waiting, {str(blocker.waiting): 1} if blocker else {})
         states = Counter(str(worker.supervisor.state) for worker in self._pool.workers)
         set_all(figures.workers, SupervisorState, states)
+        figures.node_workers.clear()
+        for node, many in Counter(worker.place.name for worker in self._pool.workers if worker.place).items():
+            figures.node_workers.labels(node).set(many)
         for name, folder in (("outputs", self._config.paths.outputs), ("state", self._config.paths.state)):
             try:
                 figures.disk_free.labels(name).set(shutil.disk_usage(folder).free)
@@ -187,6 +192,9 @@ class Exporter(JobListener):
         for kind, many in pool.lost.items():
             figures.losses.labels(kind).inc(many - self._counted[kind])
             self._counted[kind] = many
+        for node, many in pool.places.died.items():
+            figures.node_deaths.labels(node).inc(many - self._node_deaths[node])
+            self._node_deaths[node] = many
         figures.gpu_seconds.inc(pool.gpu_seconds - self._gpu[0])
         figures.gpu_energy.inc(pool.gpu_joules - self._gpu[1])
         self._gpu = (pool.gpu_seconds, pool.gpu_joules)

@@ -22,7 +22,7 @@ SCORES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1, 2, 5, 10, 
 
 ENDS = tuple(str(state) for state in JobState if state.ended)
 RETRIES = ("charged", "uncharged", "crashed", "seed", "finish")
-LOSSES = ("died", "stalled", "gpu-lost", "load-failed")
+LOSSES = ("died", "stalled", "gpu-lost", "remote-died", "load-failed")
 """The kinds of losses that are there from the start; rarer ones come with the first of them."""
 
 
@@ -50,6 +50,15 @@ class Figures:
             registry=here,
         )
         self.workers = Gauge("povwatch_workers", "Workers, by what they do.", ["state"], registry=here)
+        self.node_workers = Gauge(
+            "povwatch_node_workers", "Workers on other machines, by the name of their node.", ["node"], registry=here
+        )
+        self.node_deaths = Counter(
+            "povwatch_node_deaths",
+            "Workers that died or could not load on other machines, by the name of their node.",
+            ["node"],
+            registry=here,
+        )
         self.disk_free = Gauge(
             "povwatch_disk_free_bytes", "Free space on the disk of a folder.", ["folder"], registry=here
         )

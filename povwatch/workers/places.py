@@ -6,6 +6,7 @@ them than one clip may cost (retry.CRASHES_MAX), or a single poisonous clip woul
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 DEATHS_MAX = 4
@@ -23,12 +24,15 @@ class Place:
     """The cluster's name for it, which no other machine ever has."""
     name: str
     """For people."""
+    died_before: Counter[str]
+    """How many workers have died or could not load since the start, by the name of their machine."""
     deaths: int = 0
     """Workers in a row that died there or could not load."""
     rests_until: float = 0.0
 
     def died(self, now: float) -> bool:
         """A worker died there or could not load. Returns whether the machine rests from now on."""
+        self.died_before[self.name] += 1
         self.deaths += 1
         if self.deaths < DEATHS_MAX:
             return False
@@ -45,10 +49,12 @@ class Places:
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
+        self.died: Counter[str] = Counter()
+        """How many workers have died or could not load since the start, by the name of their machine."""
 
     def of(self, node: str, name: str) -> Place:
         """The machine with this id."""
-        place = self._places.setdefault(node, Place(node, name))
+        place = self._places.setdefault(node, Place(node, name, self.died))
         place.name = name
         return place
 

@@ -6,6 +6,7 @@ import json
 import socket
 import stat
 import time
+from types import SimpleNamespace
 from urllib.request import urlopen
 
 import pytest
@@ -16,6 +17,8 @@ from povwatch.core.blockers import Blocker
 from povwatch.core.changes import Cancelled, Failed, Passed, Requeued, TryOver
 from povwatch.core.job import JobState, Waiting
 from povwatch.workers.events import STALLED
+from povwatch.workers.pool import Worker
+from povwatch.workers.states import SupervisorState
 
 PATIENCE = 30
 
@@ -129,6 +132,22 @@ def test_workers_gpus_and_blocker(here):
     assert found["povwatch_worker_deaths_total", "stalled"] == 3
     assert (found["povwatch_gpu_seconds_total",], found["povwatch_blocked", "gpu-lost"]) == (12.5, 0)
     assert found["povwatch_disk_free_bytes", "outputs"] > 0
+
+
+def test_other_machines_are_counted(here):
+    pool = here.app.pool
+    place = pool.places.of("n1", "gpu-01")
+    place.died(0.0)
+    pool.workers.append(Worker(SimpleNamespace(state=SupervisorState.READY), place=place))
+    try:
+        found = turn(here)
+        place.died(0.0)
+        assert (found["povwatch_node_workers", "gpu-01"], found["povwatch_node_deaths_total", "gpu-01"]) == (1, 1)
+    finally:
+        pool.workers.clear()
+    found = turn(here)
+    assert found["povwatch_node_deaths_total", "gpu-01"] == 2
+    assert ("povwatch_node_workers", "gpu-01") not in found
 
 
 def test_undone_changes_are_not_counted(here):

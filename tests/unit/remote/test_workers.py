@@ -187,7 +187,7 @@ def test_loss_in_every_state(bench, state, end):
     assert bench.worker.closed or bench.until(lambda: bench.worker.read() or bench.worker.closed)
 
 
-def test_worker_of_another_configuration_ends(bench):
+def test_worker_otherwise_loaded_ends(bench):
     """A worker is taken over with the same engine and configuration alone; another one is told to end."""
     bench.meet()
     (wanted,) = bench.control.got(protocol.Wanted)
@@ -218,7 +218,7 @@ def test_other_povwatch_is_refused(bench, about, says):
     bench.meet()
 
 
-def test_second_bridge_is_refused_and_the_first_goes_on(bench):
+def test_second_bridge_changes_nothing(bench):
     bench.meet().load()
     second = hand_bridge.hello(bench.path)
     (refused,) = bench.until(lambda: second.got(protocol.Refused))
@@ -291,7 +291,7 @@ def test_silent_worker_dies(bench):
     assert bench.until(lambda: bench.worker.got(protocol.Signal)) == [protocol.Signal(9)]
 
 
-def test_silent_bridge_is_not_its_workers_fault(bench):
+def test_silent_bridge_charges_nothing(bench):
     """A bridge that hangs is silent for all its workers: nothing is charged."""
     bench.be("generating")
     with capture_logs() as lines:
@@ -304,7 +304,7 @@ def test_silent_bridge_is_not_its_workers_fault(bench):
     assert (bench.job.state, bench.job.attempts, bench.job.crashes) == (JobState.QUEUED, 0, 0)
 
 
-def test_killed_worker_that_nobody_answers_for(bench):
+def test_killed_worker_without_an_answer(bench):
     """A worker that hangs is killed, and gone after some seconds although no node answers."""
     bench.be("generating")
     stall = bench.app.config.engine.stall_timeout
@@ -340,7 +340,7 @@ def test_node_with_four_deaths_rests(bench):
     bench.until(lambda: bench.control.got(protocol.Wanted)[-1].rests == {})
 
 
-def test_clips_wait_for_workers_with_the_reason(bench):
+def test_clips_wait_with_the_reason(bench):
     """Clips wait on workers-away, with what the bridge says; no clip, no complaint."""
     bench.turn()
     assert bench.app.blockers.engine() is None

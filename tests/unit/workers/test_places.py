@@ -11,7 +11,7 @@ def test_one_clip_cannot_have_a_place_rest():
     assert DEATHS_MAX > CRASHES_MAX
 
 
-def test_four_deaths_in_a_row_and_the_place_rests():
+def test_place_rests_after_four_deaths():
     places = Places()
     place = places.of("n1", "gpu-01")
     assert [place.died(100.0) for _ in range(DEATHS_MAX)] == [False] * (DEATHS_MAX - 1) + [True]
@@ -34,4 +34,5 @@ def test_each_node_has_a_count_of_its_own():
     places = Places()
     for number in range(DEATHS_MAX):
         assert not places.of(f"n{number}", "gpu-01").died(0.0)
+    assert places.died == {"gpu-01": DEATHS_MAX}
     assert places.of("n0", "renamed") is places.of("n0", "gpu-01")

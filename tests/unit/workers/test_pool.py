@@ -249,7 +249,7 @@ def test_unable_machine_is_given_up():
 
 
 @pytest.mark.parametrize(("workers", "gpus", "said"), [(0, 2, []), ("auto", 0, ["engine-elsewhere"])])
-def test_no_worker_here_is_no_fault_with_a_pool(workers, gpus, said):
+def test_no_worker_here_with_a_pool(workers, gpus, said):
     """With a pool it is no fault that this machine has no worker; a GPU that comes is used unless none is wanted."""
     world = World("cosmos", workers=workers, pool={"kind": "ray"}, problem="" if workers == 0 else "no GPU is there")
     world.now = free(140, gpus=gpus)
