@@ -152,6 +152,7 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
     if job.state.ended:
         done = job.state is JobState.DONE
         yield "state", OK if done else STOPS, f"{job.state}. {job.output or job.error or job.detail}"
+        yield from _seeds(config, job)
         yield from _damage(job)
         yield "next", OK, _next(config, job, unlike=unlike)
         return
@@ -167,16 +168,19 @@ def _gates(config: Config, reader: JournalReader, path: bytes, job: Job | None) 
 
 
 def _seeds(config: Config, job: Job) -> Iterator[Gate]:
-    """The seeds whose results are over, and how many there may be."""
-    over = Tries.from_json(job.tries).over
-    if not over:
+    """The seeds whose results are over, how many there may be, and which one is published."""
+    tries = Tries.from_json(job.tries)
+    if not tries.over:
         return
     try:
         plan = real_plan(config.quality, Own.model_validate(members(job.spec_json).get("povwatch") or {}))
     except ValueError:  # another version's
         return
-    said = (f"seed {one.seed}: {verdict(plan, one)}" for one in over)
-    yield "seeds", OK, f"{len(over)} of {plan.most} tried; {'; '.join(said)}"
+    said = [f"seed {one.seed}: {verdict(plan, one)}" for one in tries.over]
+    if job.state is JobState.DONE:
+        does = {True: " and passes", False: " and does not pass", None: ""}[tries.passed]
+        said += [f"seed {one.seed} is published{does}" for one in tries.over if one.run_id == job.run_id]
+    yield "seeds", OK, f"{len(tries.over)} of {max(plan.most, len(tries.over))} tried; {'; '.join(said)}"
 
 
 def _looks(config: Config, reader: JournalReader, own: Job) -> Iterator[Gate]:

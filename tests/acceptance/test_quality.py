@@ -84,6 +84,9 @@ def test_best_is_marked_as_not_passed(tmp_path, monkeypatch):
         assert (shown["seed"], shown["json_seed"], shown["spec"]["seed"]) == (1, 0, 1)
         judged = shown["quality"]
         assert (judged["passed"], [one["seed"] for one in judged["tries"]]) == (False, [0, 1, 2])
+        told = here.call("why", "a.mp4").stdout.replace("\n", " ")
+        assert "3 of 3 tried; seed 0: edge_f1 0." in told
+        assert "seed 1 is published and does not pass" in told
         assert "It does not pass: edge_f1 0." in here.call("report").stdout.replace("\n", " ")
         here.call("report", "--report", str(here.folder / "r.csv"))
         (row,) = csv.DictReader(io.StringIO((here.folder / "r.csv").read_text()))
