@@ -53,7 +53,8 @@ def scores(config: Config) -> Iterator[Finding]:
         yield Finding("scores", "off (quality.scores = false)")
         return
     rules = ", ".join(rule.words for rule in quality.rules)
-    judged = f"judged: {rules}, with {quality.tries} seeds at most" if rules else "reported; none is judged"
+    most = f"{quality.tries} seed{'s' * (quality.tries > 1)} at most"
+    judged = f"judged: {rules}, with {most}" if rules else "reported; none is judged"
     yield Finding("scores", judged)
     if options.hands_model is None:
         yield Finding(
