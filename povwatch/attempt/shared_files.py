@@ -15,7 +15,7 @@ import hashlib
 import os
 import threading
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,10 @@ from typing import TYPE_CHECKING, Any
 from povwatch.core.errors import PovwatchError
 from povwatch.files import private
 from povwatch.files.signature import same_content, signature
-from povwatch.media.errors import MediaStopped
+from povwatch.media.held import held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-BUSY_CHECK = 0.2
-"""Seconds between two checks whether an attempt that waits for a file is still wanted."""
+    from collections.abc import Callable
 
 NEW = ".new"
 """Suffix of a name that is not final yet."""
@@ -80,7 +77,7 @@ class SharedFiles:
         Raises:
             MediaStopped: `cancelled` was set while another attempt made the file.
         """
-        with self._turn(key, cancelled):
+        with held(self._maker(key), cancelled, "The files of the clip"):
             about = self.take(key, private_fd, name)
             if about is not None:
                 return about, True
@@ -152,14 +149,7 @@ class SharedFiles:
             with suppress(OSError, PovwatchError), private.opened(above) as there:
                 os.rmdir(name, dir_fd=there)
 
-    @contextmanager
-    def _turn(self, key: str, cancelled: threading.Event) -> Iterator[None]:
+    def _maker(self, key: str) -> threading.Lock:
+        """The lock of whoever makes a file."""
         with self._lock:
-            lock = self._makers.setdefault(key, threading.Lock())
-        while not lock.acquire(timeout=BUSY_CHECK):
-            if cancelled.is_set():
-                raise MediaStopped("The files of the clip were called off.")
-        try:
-            yield
-        finally:
-            lock.release()
+            return self._makers.setdefault(key, threading.Lock())

@@ -194,27 +194,6 @@ class ResultsStage(Stage):
         """See Stage. The job's files are kept."""
         self._failed_attempts.give_up(job, error)
 
-    def _check(self, job: Job, attempt: Attempt) -> None:
-        """Finish and check a job that is `checking`."""
-        full = self._free_space.lacking()
-        if full is not None:
-            self._check_later(job, attempt, full, MEASURE_EVERY, Where.AWAY if attempt.lost else Where.KEPT)
-            return
-        gauge = self._gauges[job.id] = Gauge()
-        plan = plan_for(self._config.quality, attempt)
-        self._background.submit(
-            JobWork(job.id, FINISHED),
-            partial(self._checked, job, attempt),
-            finish_and_seal,
-            *(self._publisher, job, attempt),
-            gauge=gauge,
-            options=self._scoring._replace(scores=self._scoring.scores or plan.judges, judged=plan.judges),
-            plan=plan,
-            keep_rejected=self._config.quality.keep_rejected,
-            pattern=self._config.publish.layout,
-            started_at=self._started(job),
-        )
-
     def cancel(self, job: Job, why: str) -> None:
         """See Stage. A job that is being checked ends soon; a promise is kept all the same."""
         if job.state is JobState.PUBLISHING:
@@ -230,17 +209,6 @@ class ResultsStage(Stage):
         """Progress of finishing and checking, 0 to 1."""
         gauge = self._gauges.get(job.id)
         return gauge.fraction if gauge else 0.0
-
-    def _publish(self, job: Job) -> None:
-        """Keep a promise. Safe to repeat after any interruption."""
-        sealed = Sealed.from_json(job.promise or "")
-        self._background.submit(
-            JobWork(job.id, "published"),
-            partial(self._published, job, sealed),
-            keep_promise,
-            self._publisher,
-            sealed,
-        )
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
@@ -263,16 +231,6 @@ class ResultsStage(Stage):
             except Exception as error:  # noqa: BLE001 - whatever it is, it costs this job and no other
                 self._store.mishaps.charge(job_id, "repeated a step of", error)
 
-    def _repeat(self, job: Job, postponed: Postponed) -> None:
-        if postponed.attempt is None:
-            self._publish(job)
-        else:
-            self._check(job, postponed.attempt)
-
-    def _hasten_all(self) -> None:
-        """Make all postponed steps due."""
-        self._postponed = {job_id: replace(postponed, at=0.0) for job_id, postponed in self._postponed.items()}
-
     def hasten(self, job: Job) -> bool:
         """Make this job's postponed step due; False if there is none."""
         if job.id not in self._postponed:
@@ -281,6 +239,27 @@ class ResultsStage(Stage):
         return True
 
     # -- the steps
+
+    def _check(self, job: Job, attempt: Attempt) -> None:
+        """Finish and check a job that is `checking`."""
+        full = self._free_space.lacking()
+        if full is not None:
+            self._check_later(job, attempt, full, MEASURE_EVERY, Where.AWAY if attempt.lost else Where.KEPT)
+            return
+        gauge = self._gauges[job.id] = Gauge()
+        plan = plan_for(self._config.quality, attempt)
+        self._background.submit(
+            JobWork(job.id, FINISHED),
+            partial(self._checked, job, attempt),
+            finish_and_seal,
+            *(self._publisher, job, attempt),
+            gauge=gauge,
+            options=self._scoring._replace(scores=self._scoring.scores or plan.judges, judged=plan.judges),
+            plan=plan,
+            keep_rejected=self._config.quality.keep_rejected,
+            pattern=self._config.publish.layout,
+            started_at=self._started(job),
+        )
 
     def _checked(self, job: Job, attempt: Attempt, outcome: Finished | Exception) -> None:
         why = self._cancelled.pop(job.id, None)
@@ -442,6 +421,16 @@ class ResultsStage(Stage):
         self._failed_attempts.finish_again(job, attempt)
         return True
 
+    def _repeat(self, job: Job, postponed: Postponed) -> None:
+        if postponed.attempt is None:
+            self._publish(job)
+        else:
+            self._check(job, postponed.attempt)
+
+    def _hasten_all(self) -> None:
+        """Make all postponed steps due."""
+        self._postponed = {job_id: replace(postponed, at=0.0) for job_id, postponed in self._postponed.items()}
+
     def _check_later(
         self,
         job: Job,
@@ -454,6 +443,17 @@ class ResultsStage(Stage):
         when = self._store.clock.boot() + (self._pause(job, error) if pause is None else pause)
         self._wait(job, "check-later", error, when, where)
         self._postponed[job.id] = Postponed(when, attempt)
+
+    def _publish(self, job: Job) -> None:
+        """Keep a promise. Safe to repeat after any interruption."""
+        sealed = Sealed.from_json(job.promise or "")
+        self._background.submit(
+            JobWork(job.id, "published"),
+            partial(self._published, job, sealed),
+            keep_promise,
+            self._publisher,
+            sealed,
+        )
 
     def _published(self, job: Job, sealed: Sealed, outcome: Published | Exception) -> None:
         if isinstance(outcome, TargetTaken):

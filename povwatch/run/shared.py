@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from povwatch.attempt.shared_files import BUSY_CHECK, SharedFiles
+from povwatch.attempt.shared_files import SharedFiles
 from povwatch.core.errors import PovwatchError
 from povwatch.core.job import WAITING, JobState
-from povwatch.media.errors import MediaStopped
+from povwatch.media.held import held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from povwatch.attempt.attempt import Attempt
@@ -69,7 +69,7 @@ class SharedCopies:
         Raises:
             PovwatchError: as Attempt.prepare.
         """
-        with self._turn(cancelled):
+        with held(self.lock, cancelled, "The copies"):
             if self._made is not None and attempt.adopt(self._made):
                 return True
             self._made = None
@@ -85,16 +85,6 @@ class SharedCopies:
         self._dropped = True
         self._made = None
         self.files.drop()
-
-    @contextmanager
-    def _turn(self, cancelled: threading.Event) -> Iterator[None]:
-        while not self.lock.acquire(timeout=BUSY_CHECK):
-            if cancelled.is_set():
-                raise MediaStopped("The copies were called off.")
-        try:
-            yield
-        finally:
-            self.lock.release()
 
 
 class ClipsShared:

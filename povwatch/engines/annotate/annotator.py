@@ -6,7 +6,6 @@ One control is computed at a time on a machine: two would take the room that eac
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +13,16 @@ from povwatch.core.errors import JobFailed
 from povwatch.engines.annotate import device, presence
 from povwatch.engines.transfer.memory import working
 from povwatch.gpu.nvml import read_gpus
-from povwatch.media.errors import MediaStopped
+from povwatch.media.held import held
 from povwatch.media.run import Limits, Program, call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from povwatch.config.settings import Config
     from povwatch.engines.annotate.annotation import Annotation
     from povwatch.engines.annotate.device import Device
     from povwatch.gpu.nvml import Gpus
-
-BUSY_CHECK = 0.2
-"""Seconds between two checks whether a control that waits for another one is still wanted."""
 
 START_SECONDS = 1800.0
 """Seconds for the libraries and the models, from a cold disk."""
@@ -84,7 +80,7 @@ class Annotator:
         what, todo = presence.lacking(annotation.kind)
         if what:
             raise JobFailed(f"{annotation.field} is missing, and {what}.", todo)
-        with self._turn(cancelled):
+        with held(self.turn, cancelled, "The controls of the clip"):
             where = device.choose(annotation.kind, self.read_gpus(), self.devices, working(self.controls))
             args = {
                 "asked": asdict(annotation),
@@ -105,16 +101,6 @@ class Annotator:
                 # it sees one GPU, or none
                 program=Program("povwatch.engines.annotate.child", {"CUDA_VISIBLE_DEVICES": where.uuid}),
             )
-
-    @contextmanager
-    def _turn(self, cancelled: threading.Event) -> Iterator[None]:
-        while not self.turn.acquire(timeout=BUSY_CHECK):
-            if cancelled.is_set():
-                raise MediaStopped("The control was called off.")
-        try:
-            yield
-        finally:
-            self.turn.release()
 
 
 def limits(where: Device, seconds: float) -> Limits:
