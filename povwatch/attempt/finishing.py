@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from povwatch.attempt.attempt import FINAL, MASK, SHEET
 from povwatch.core.cosmos import EDGE_PRESET, PRESETS
 from povwatch.core.errors import CheckFailed, EnvironmentFault, FinishFailed, NotAVideo, PovwatchError
+from povwatch.core.mailbox import Gauge
 from povwatch.core.scores import COMPARED, HANDS, KEPT, SCORES, Missing
 from povwatch.files import private
 from povwatch.media.errors import MediaError, MediaStopped, MediaTooSlow
@@ -18,7 +19,6 @@ from povwatch.media.info import Checked, Expectation, Prepared, Scored, Scoring,
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
 
     from povwatch.attempt.attempt import Attempt
 
@@ -37,10 +37,10 @@ class ScoringOptions(NamedTuple):
     """MediaPipe's model of hand landmarks; empty if none is configured, None to leave hands out."""
 
 
-def finish(attempt: Attempt, report: Callable[[float], None], cancelled: threading.Event) -> Checked:
+def finish(attempt: Attempt, gauge: Gauge, cancelled: threading.Event) -> Checked:
     """Make the files to publish from the artifact, and check them.
 
-    A control video that fails its check is left out. It does not cost the result.
+    A control video that fails its check is left out. It does not cost the result. `gauge` gets the progress.
 
     Raises:
         CheckFailed: the artifact is not what was asked for; the engine is to blame.
@@ -52,9 +52,7 @@ def finish(attempt: Attempt, report: Callable[[float], None], cancelled: threadi
         _make_sound_again(attempt, cancelled)
     expected = _expected(attempt)
     try:
-        checked = _finish(
-            attempt, attempt.artifact["path"], attempt.final, expected, report=report, cancelled=cancelled
-        )
+        checked = _finish(attempt, attempt.artifact["path"], attempt.final, expected, gauge=gauge, cancelled=cancelled)
     except (EnvironmentFault, MediaStopped):
         raise
     except PovwatchError as error:
@@ -64,7 +62,7 @@ def finish(attempt: Attempt, report: Callable[[float], None], cancelled: threadi
     expected = dataclasses.replace(expected, panels=1, sound=False, not_blank=False)
     for key, path in (attempt.artifact.get("controls") or {}).items() if attempt.keep_controls else ():
         try:
-            found = _finish(attempt, path, attempt.control(key), expected, report=lambda _: None, cancelled=cancelled)
+            found = _finish(attempt, path, attempt.control(key), expected, gauge=Gauge(), cancelled=cancelled)
         except (EnvironmentFault, MediaStopped):
             raise
         except PovwatchError as error:
@@ -80,10 +78,11 @@ def _finish(
     to: Path,
     expected: Expectation,
     *,
-    report: Callable[[float], None],
+    gauge: Gauge,
     cancelled: threading.Event,
 ) -> Checked:
     """Finish and check one video."""
+    gauge.begin("finishing")
     with attempt.timed("finish"):
         with private.opened(attempt.folder) as private_fd, suppress(FileNotFoundError):
             os.unlink(to.name, dir_fd=private_fd)  # left by a crash during this step
@@ -97,15 +96,16 @@ def _finish(
             "keep_size": expected.width is None,
             "sound": attempt.relative(attempt.sound["path"]) if expected.sound else None,
         }
-        made = attempt.call("finish", args, cancelled, lambda fraction: report(fraction / 2))
+        made = attempt.call("finish", args, cancelled, gauge.set)
     if expected.rate is None:  # only the first frames, and the sound may begin after them
         expected = dataclasses.replace(expected, sound=made["sound"])
+    gauge.begin("checking")
     with attempt.timed("check"):
         args = {
             "artifact": to.name,
             "expectation": expected.to_json() | {"times": attempt.prepared_inside()["times"]},
         }
-        found = attempt.call("check", args, cancelled, lambda fraction: report(0.5 + fraction / 2))
+        found = attempt.call("check", args, cancelled, gauge.set)
     return Checked.from_json(found)
 
 
@@ -173,9 +173,7 @@ def _make_sound_again(attempt: Attempt, cancelled: threading.Event) -> None:
         raise FinishFailed(f"The sound that was made is gone, and cannot be made again: {problem}")
 
 
-def score(
-    attempt: Attempt, options: ScoringOptions, frames: int, report: Callable[[float], None], cancelled: threading.Event
-) -> None:
+def score(attempt: Attempt, options: ScoringOptions, frames: int, gauge: Gauge, cancelled: threading.Event) -> None:
     """Score the finished result, and make its contact sheet. A failure is kept as words, and costs nothing else.
 
     Args:
@@ -188,11 +186,12 @@ def score(
     attempt.scored = {}
     if not options.scores and not options.sheet:
         return
+    gauge.begin("scoring")
     about = _scoring(attempt, options, frames)
     seconds = SCORE_FIRST + SCORE_FRAME * min(frames, COMPARED) + DECODE_FRAME * frames
     try:
         with attempt.timed("score"):
-            attempt.scored = attempt.call("score", {"about": about.to_json()}, cancelled, report, timeout=seconds)
+            attempt.scored = attempt.call("score", {"about": about.to_json()}, cancelled, gauge.set, timeout=seconds)
     except MediaStopped:
         raise
     except PovwatchError as error:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from povwatch.daemon.app import App
     from povwatch.workers.pool import ActiveAttempt
 
-WEIGHTS = {"copying": 0.05, "generating": 0.85, "finishing": 0.05, "checking": 0.05}
+WEIGHTS = {"copying": 0.05, "generating": 0.85, "finishing": 0.04, "checking": 0.03, "scoring": 0.03}
 """Each stage's share of a clip's bar. Real engines spend nearly all of the time generating."""
 
 AHEAD_MAX = 200
@@ -29,7 +29,7 @@ class ClipView:
 
     clip: str
     stage: str
-    """A key of WEIGHTS, or `publishing`."""
+    """A key of WEIGHTS, or `publishing`; before generating also a control that is made: `computing depth`."""
     fraction: float
     """Progress of the stage, 0 to 1."""
     detail: str = ""
@@ -40,6 +40,8 @@ class ClipView:
     @property
     def whole(self) -> float:
         """Progress of the clip, 0 to 1."""
+        if self.stage not in WEIGHTS:
+            return 1.0 if self.stage == "publishing" else WEIGHTS["copying"]
         before = 0.0
         for stage, weight in WEIGHTS.items():
             if stage == self.stage:
@@ -75,15 +77,6 @@ class View:
     def whole(self) -> float:
         """Progress of all clips, in clips."""
         return self.done + self.ended_otherwise + sum(clip.whole for clip in self.running)
-
-
-def after_generating(fraction: float) -> tuple[str, float]:
-    """The stage of a generated clip, and the stage's progress, 0 to 1.
-
-    `fraction` is the progress of finishing and checking together, 0 to 1. Its first half is finishing.
-    """
-    doubled = 2 * fraction
-    return ("finishing", doubled) if doubled < 1 else ("checking", min(doubled - 1, 1.0))
 
 
 def view(app: App, now: float) -> View:
@@ -126,7 +119,7 @@ def _of_active(app: App, active: ActiveAttempt) -> ClipView:
 def _of_job(app: App, job: Job) -> ClipView:
     if job.state is JobState.PUBLISHING:
         return ClipView(shown(job.called), "publishing", 0.0)
-    return ClipView(shown(job.called), *after_generating(app.results.fraction(job)))
+    return ClipView(shown(job.called), *app.results.progress(job))
 
 
 def _left(app: App, now: float, at_work: Sequence[ActiveAttempt], waiting: Sequence[Job]) -> float | None:

@@ -15,6 +15,7 @@ from povwatch.attempt.finishing import finish, score, sync_finished
 from povwatch.attempt.judging import attempt_of, tries_of, try_of
 from povwatch.core import layout, looks
 from povwatch.core.errors import CheckFailed, FinishFailed, PovwatchError
+from povwatch.core.mailbox import Gauge
 from povwatch.core.quality import another, best, described
 from povwatch.files.private import move
 from povwatch.media.info import Checked
@@ -27,14 +28,10 @@ if TYPE_CHECKING:
     from povwatch.attempt.attempt import Attempt
     from povwatch.attempt.finishing import ScoringOptions
     from povwatch.core.job import Job
-    from povwatch.core.mailbox import Gauge
     from povwatch.core.quality import Plan, Tries, Try
     from povwatch.publish import Entry, Published, Publisher, Sealed
     from povwatch.publish.publisher import Describe, Names
     from povwatch.publish.staging import Staging
-
-FINISHING = 0.6
-"""The part of the progress that finishing and checking are; the rest is scoring."""
 
 
 def finish_and_seal(
@@ -66,10 +63,8 @@ def finish_and_seal(
     Raises:
         PovwatchError: see `finishing.finish` and `Publisher.seal`.
     """
-    checked = finish(attempt, lambda fraction: gauge.set(fraction * FINISHING), cancelled)
-    score(
-        attempt, options, checked.frames, lambda fraction: gauge.set(FINISHING + fraction * (1 - FINISHING)), cancelled
-    )
+    checked = finish(attempt, gauge, cancelled)
+    score(attempt, options, checked.frames, gauge, cancelled)
     if job.run_id is None:
         raise CheckFailed(f"Job {job.id} has no run.")
     tries = tries_of(job)
@@ -114,7 +109,7 @@ class Finished:
 def _finish_again(attempt: Attempt, cancelled: threading.Event) -> None:
     """Finish an earlier try once more if its files are gone, as after an error of the disk while they were sealed."""
     if not all(file.is_file() for file in attempt.files):
-        finish(attempt, lambda _: None, cancelled)
+        finish(attempt, Gauge(), cancelled)
         attempt.scored = attempt.scored | {"sheet": False}
 
 

@@ -137,7 +137,7 @@ class ResultsStage(Stage):
         self._gone_since: dict[int, float] = {}
         """Jobs whose private folder is missing although outputs/ is there: since when, on the boot clock."""
         self._gauges: dict[int, Gauge] = {}
-        """Progress of finishing and checking."""
+        """Progress of finishing, checking and scoring."""
 
     # -- the daemon's side
 
@@ -205,10 +205,10 @@ class ResultsStage(Stage):
             self._cancelled[job.id] = why
             self._background.cancel(JobWork(job.id, FINISHED))
 
-    def fraction(self, job: Job) -> float:
-        """Progress of finishing and checking, 0 to 1."""
+    def progress(self, job: Job) -> tuple[str, float]:
+        """What is done to a generated result at present (finishing, checking, scoring), and its progress, 0 to 1."""
         gauge = self._gauges.get(job.id)
-        return gauge.fraction if gauge else 0.0
+        return (gauge.what, gauge.fraction) if gauge else ("finishing", 0.0)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
@@ -246,7 +246,7 @@ class ResultsStage(Stage):
         if full is not None:
             self._check_later(job, attempt, full, MEASURE_EVERY, Where.AWAY if attempt.lost else Where.KEPT)
             return
-        gauge = self._gauges[job.id] = Gauge()
+        gauge = self._gauges[job.id] = Gauge("finishing")
         plan = plan_for(self._config.quality, attempt)
         self._background.submit(
             JobWork(job.id, FINISHED),

@@ -24,7 +24,7 @@ from povwatch.config.hooks import Hook
 from povwatch.config.settings import Config, Paths
 from povwatch.core.errors import OutputsAway
 from povwatch.core.job import Job, JobState
-from povwatch.core.mailbox import Mailbox
+from povwatch.core.mailbox import Gauge, Mailbox
 from povwatch.files import fs, private
 from povwatch.hooks.run import HookRequest, perform
 from povwatch.media.run import call
@@ -69,7 +69,7 @@ class Place:
         self.piece.artifact = {"path": str(self.room / "generated.mp4")}
 
     def finish(self):
-        return finish(self.piece, lambda _: None, threading.Event())
+        return finish(self.piece, Gauge(), threading.Event())
 
     def swap(self, below="17.run", films=()):
         """What somebody of the group does, who knows what `films` in the room look like."""

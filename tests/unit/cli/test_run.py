@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from povwatch.cli.run import BatchDisplay, picture
-from povwatch.daemon.view import ClipView, View, after_generating
+from povwatch.daemon.view import WEIGHTS, ClipView, View
 
 RUNNING = ClipView("[red]a\x1b[2J[/red].mp4", "generating", 0.5, "denoise, chunk 2 of 3, step 4 of 35", 90.0)
 
@@ -48,32 +48,23 @@ def test_unknown_is_not_shown():
 
 @pytest.mark.parametrize(
     ("stage", "fraction", "whole"),
-    [("copying", 0, 0), ("copying", 1, 0.05), ("generating", 0.5, 0.475), ("checking", 1, 1), ("publishing", 0, 1)],
+    [("copying", 0, 0), ("copying", 1, 0.05), ("generating", 0.5, 0.475), ("scoring", 1, 1), ("publishing", 0, 1)],
 )
 def test_bar_goes_on_between_stages(stage, fraction, whole):
     """A clip's bar goes on from stage to stage."""
     assert ClipView("a", stage, fraction).whole == pytest.approx(whole)
 
 
-@pytest.mark.parametrize(
-    ("fraction", "shown"),
-    [
-        (0, ("finishing", 0)),
-        (0.25, ("finishing", 0.5)),
-        (0.5, ("checking", 0)),
-        (0.75, ("checking", 0.5)),
-        (1, ("checking", 1)),
-    ],
-)
-def test_finishing_and_checking_are_halves(fraction, shown):
-    """Finishing and checking are a half each of what follows generating."""
-    assert after_generating(fraction) == shown
-
-
 def test_bar_never_goes_back():
-    wholes = [ClipView("a", *after_generating(step / 100)).whole for step in range(101)]
+    wholes = [ClipView("a", stage, step / 10).whole for stage in (*WEIGHTS, "publishing") for step in range(11)]
     assert wholes == sorted(wholes)
     assert wholes[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("stage", ["computing depth", "waiting for seg"])
+def test_bar_of_a_computed_control(stage):
+    """A control that is computed before the engine begins fills no bar."""
+    assert ClipView("a", stage, 0.9).whole == pytest.approx(ClipView("a", "generating", 0.0).whole)
 
 
 def test_more_clips_than_a_screen_holds():

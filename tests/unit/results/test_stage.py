@@ -268,8 +268,8 @@ def test_stop_while_reading(here, monkeypatch):
     with monkeypatch.context() as patch:
         finish = sealing.finish
 
-        def and_stop(attempt, told, cancelled):
-            found = finish(attempt, told, cancelled)
+        def and_stop(attempt, gauge, cancelled):
+            found = finish(attempt, gauge, cancelled)
             cancelled.set()
             return found
 
@@ -487,6 +487,19 @@ def test_failed_scores_cost_nothing(here, monkeypatch, error, word):
     assert set(manifest["scores_about"]["missing"].values()) == {word}
     assert "edge_f1" in manifest["scores_about"]["missing"]
     assert "sheet" not in manifest
+
+
+def test_progress_names_the_step(here, monkeypatch):
+    """While a result is finished, checked and scored, its progress says which of these is done."""
+    seen = []
+    monkeypatch.setattr(
+        workpiece,
+        "call",
+        lambda op, *rest, **also: seen.append((op, here.results.progress(here.job)[0])) or call(op, *rest, **also),
+    )
+    here.generated()
+    here.settle()
+    assert seen == [("finish", "finishing"), ("check", "checking"), ("score", "scoring")]
 
 
 def test_nothing_more_is_wanted(here, monkeypatch):
