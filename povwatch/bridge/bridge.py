@@ -96,7 +96,7 @@ class Bridge:
         """Nodes that rest, to the time when that ends."""
         self._daemon_left_at = time.monotonic()
         self._connected = asyncio.Event()
-        self._problem = "It connects to the cluster."
+        self._problem = ""
         """Why the cluster cannot be used; empty if it can."""
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()

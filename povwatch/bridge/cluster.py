@@ -30,6 +30,9 @@ SUPPORTED = ((2, 57), (3, 0))
 KNOCK_SECONDS = 5.0
 """Seconds for the head's port to answer."""
 
+HEAD_SECONDS = 10.0
+"""Seconds for the head to say which nodes there are."""
+
 LACKS_SECONDS = 60.0
 """Seconds for a node to try an import."""
 
@@ -75,8 +78,9 @@ class Cluster:
         """
         if problem := unsupported(self.version):
             raise Unreachable(problem)
-        if self.address:
-            _knock(self.address)
+        if address := self.address or _own_address():
+            _knock(address)
+            _ask_head(address)
         try:
             ray.init(
                 self.address or "auto",
@@ -274,6 +278,18 @@ def unsupported(version: str) -> str:
     return f"Ray is {version} here, and 2.57 or later is needed, before 3. Install it: script/bootstrap --pool"
 
 
+def _own_address() -> str:
+    """The address of the cluster that this machine belongs to; empty if it belongs to none, or nobody knows."""
+    if found := os.environ.get("RAY_ADDRESS", ""):
+        return found
+    try:
+        from ray._private.utils import read_ray_address  # noqa: PLC0415 - it may move
+
+        return str(read_ray_address() or "")
+    except Exception:  # noqa: BLE001 - ray.init finds out
+        return ""
+
+
 def _knock(address: str) -> None:
     """Say early and clearly that nobody listens."""
     host, _, port = address.rpartition(":")
@@ -284,6 +300,21 @@ def _knock(address: str) -> None:
         raise Unreachable(
             f"Nobody listens at {address} ({why}). Start the cluster's head there: ray start --head --port={port}"
         ) from error
+
+
+def _ask_head(address: str) -> None:
+    """Find out whether the head takes us, and whether a node runs here: ray.init may end the process, or not say it."""
+    client = getattr(ray._raylet, "GcsClient", None)  # noqa: SLF001 - Ray's own commands use it, and it may move
+    if client is None:
+        return
+    try:
+        nodes = client(address=address).get_all_node_info(timeout=HEAD_SECONDS)
+    except exceptions.AuthenticationError as error:
+        raise Unreachable(_unreachable(error, address)) from error
+    except Exception as error:
+        raise Unreachable(f"What listens at {address} does not answer as a Ray head: {_first_line(error)}") from error
+    if not any(os.path.exists(node.raylet_socket_name) for node in nodes.values()):  # noqa: PTH110 - Ray's
+        raise Unreachable(_foreign(address))
 
 
 def _unreachable(error: Exception, address: str) -> str:
@@ -303,11 +334,14 @@ def _unreachable(error: Exception, address: str) -> str:
     if not address:
         return "No Ray runs on this machine. Start its cluster: ray start --head --port=6379, or set pool.address."
     if isinstance(error, ConnectionError) or "node_ip_address" in text or "No node" in text:
-        return (
-            f"This machine does not belong to the cluster at {where}. "
-            f"Let it: ray start --address={address} --num-gpus=0. ({_first_line(error)})"
-        )
+        return f"{_foreign(address)} ({_first_line(error)})"
     return f"The cluster at {where} cannot be reached: {_first_line(error)}"
+
+
+def _foreign(address: str) -> str:
+    return (
+        f"This machine does not belong to the cluster at {address}. Let it: ray start --address={address} --num-gpus=0"
+    )
 
 
 def _has_token() -> bool:

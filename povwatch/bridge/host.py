@@ -34,7 +34,7 @@ from povwatch.process.start import REAPER, child_environment, describe_end, star
 from povwatch.workers.worker import OLDEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 SIGN_OF_LIFE = 2.0
 """Seconds after which `says` yields at the latest, even if there is nothing to tell."""
@@ -76,7 +76,9 @@ def state_folder() -> str:
 class Host:
     """A node's side of one worker. Each method may run in a thread of its own, `says` in one for as long as it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, leave: Callable[[int], object] = os._exit) -> None:
+        """Nothing is started yet. `leave` ends this process with an exit status."""
+        self._leave = leave
         self._state = state_folder()
         self._scratch = Scratch(self._state)
         self._heard_at = time.monotonic()
@@ -171,7 +173,9 @@ class Host:
                 self._worker = None
                 sweep(ours_too=True)
             yield items
-        threading.Timer(LINGER, os._exit, (0,)).start()
+        leaving = threading.Timer(LINGER, self._leave, (0,))
+        leaving.daemon = True
+        leaving.start()
 
     def tell(self, lines: Sequence[bytes]) -> bool:
         """Send the worker these messages; False if it does not read any more."""
@@ -241,7 +245,7 @@ class Host:
 
     def _end(self) -> None:
         sweep(ours_too=True)
-        os._exit(0)  # at which the reaper kills what came after
+        self._leave(0)  # at which the reaper kills what came after
 
 
 class _Reading:

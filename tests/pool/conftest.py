@@ -31,12 +31,16 @@ def cluster(tmp_path_factory):
     made = RayCluster()
     made.switches = tmp_path_factory.mktemp("switches")
     made.add(
-        TOY_GO=str(made.switches / "go"),
-        TOY_RUNS=str(made.switches / "runs"),
+        **toys(made.switches),
         POVWATCH_NODE_STATE=str(made.switches / "node"),
     )
     yield made
     made.close()
+
+
+def toys(switches):
+    """The variables of the toy engines."""
+    return {"TOY_GO": str(switches / "go"), "TOY_RUNS": str(switches / "runs"), "TOY_SECONDS": "3.0"}
 
 
 @pytest.fixture
@@ -45,9 +49,8 @@ def node(cluster):
     made = []
 
     def node(**options):
-        environment = {"TOY_GO": str(cluster.switches / "go"), "TOY_RUNS": str(cluster.switches / "runs")}
         state = str(cluster.switches / f"node-{len(made)}")
-        made.append(cluster.add(**environment, POVWATCH_NODE_STATE=state, **options))
+        made.append(cluster.add(**toys(cluster.switches), POVWATCH_NODE_STATE=state, **options))
         return made[-1]
 
     yield node
