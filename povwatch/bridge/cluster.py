@@ -78,9 +78,9 @@ class Cluster:
         """
         if problem := unsupported(self.version):
             raise Unreachable(problem)
-        if address := self.address or _own_address():
-            _knock(address)
-            _ask_head(address)
+        if self.address:
+            _knock(self.address)
+            _ask_head(self.address)
         try:
             ray.init(
                 self.address or "auto",
@@ -276,18 +276,6 @@ def unsupported(version: str) -> str:
     if SUPPORTED[0] <= numbers < SUPPORTED[1]:
         return ""
     return f"Ray is {version} here, and 2.57 or later is needed, before 3. Install it: script/bootstrap --pool"
-
-
-def _own_address() -> str:
-    """The address of the cluster that this machine belongs to; empty if it belongs to none, or nobody knows."""
-    if found := os.environ.get("RAY_ADDRESS", ""):
-        return found
-    try:
-        from ray._private.utils import read_ray_address  # noqa: PLC0415 - it may move
-
-        return str(read_ray_address() or "")
-    except Exception:  # noqa: BLE001 - ray.init finds out
-        return ""
 
 
 def _knock(address: str) -> None:

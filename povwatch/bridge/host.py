@@ -29,7 +29,7 @@ from povwatch.core.machine_faults import Place, blamed
 from povwatch.files import atomic, fs, private
 from povwatch.process import protocol
 from povwatch.process.channel import Channel
-from povwatch.process.output import Lines
+from povwatch.process.output import LimitedLines
 from povwatch.process.start import REAPER, child_environment, describe_end, start, worker_command
 from povwatch.workers.worker import OLDEST
 
@@ -52,9 +52,6 @@ SEND_SECONDS = 2.0
 """Seconds without reading after which the worker counts as hung."""
 
 NONCE_MAX = 100
-
-LINE_MAX = 4096
-"""Bytes kept of one line of output."""
 
 READ_BYTES = 65536
 
@@ -258,7 +255,7 @@ class _Reading:
         self.channel = channel
         self._requests, self._answers, self._output = reaper.stdin, reaper.stdout, reaper.stderr
         self._rest = b""
-        self._lines = Lines(longest=LINE_MAX)
+        self._lines = LimitedLines(time.monotonic())  # what floods would come in the way of messages
         self._end: list[Any] = ["ended", None, []]
         self._selector = selectors.PollSelector()
         for source in (channel, self._answers, self._output):
@@ -291,7 +288,9 @@ class _Reading:
             return items, False
         while more := self._read(0):  # a program that outlives it cannot be: all was killed
             items += more
-        printed = self._lines.end()
+        printed = self._lines.end(time.monotonic())
+        if self._lines.left_out:
+            printed += [f"({self._lines.left_out} lines left out; the last ones:)", *self._lines.tail]
         for source in (self.channel, self._requests, self._answers, self._output):
             with contextlib.suppress(OSError):
                 source.close()
@@ -322,7 +321,7 @@ class _Reading:
         return [["line", protocol.encode(message, 1)] for message in messages]
 
     def _printed(self, data: bytes) -> list[list[Any]]:
-        lines = self._lines.take(data)
+        lines = self._lines.take(data, time.monotonic())
         return [["printed", lines]] if lines else []
 
     def _answered(self, data: bytes) -> list[list[Any]]:

@@ -79,6 +79,8 @@ class Transfer:
         Raises:
             TransferFailed: it cannot be fetched.
         """
+        if not name or name != "/".join(map(os.fsdecode, _parts(name))):
+            raise TransferFailed(f"{self._node} names a file {name!r}, which is none of a job's.")
         try:
             size, digest = await self._patiently("digest", run_id, place, name)
             with contextlib.ExitStack() as opened:
@@ -159,6 +161,14 @@ class Transfer:
                 if not error.passing or time.monotonic() >= deadline:
                     raise TransferFailed(f"Files cannot be carried to or from {self._node}: {error}") from error
             await asyncio.sleep(PAUSE)
+
+
+def _parts(name: str) -> list[bytes]:
+    """The names in a relative path; none if it could lead elsewhere."""
+    try:
+        return fs.components(os.fsencode(name))
+    except ValueError:
+        return []
 
 
 def chunks_in(folder: str) -> list[str]:

@@ -32,7 +32,7 @@ from povwatch.process.protocol import Ended
 from povwatch.process.start import describe_end
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
     from povwatch.bridge.cluster import Actor, Cluster
@@ -181,7 +181,7 @@ class PoolWorker:
         """Live; return how it ended."""
         try:
             async with contextlib.AsyncExitStack() as tasks:
-                self._start(tasks, self._live())
+                self._start(tasks, self._live)
                 ended = await self._over
             if self._line is not None:
                 self._line.send(ended)
@@ -203,9 +203,18 @@ class PoolWorker:
         self.node = node
         if node.id in self._avoids:
             raise Refused(node.problem)
-        await self._pool.nodes.admit(node, self._actor, about, self._engine)
-        await node.loading.acquire()
-        self._holds_load = True
+        async with contextlib.AsyncExitStack() as tasks:
+            self._start(tasks, self._ping)  # without a sign of life the actor ends, and loads may take long
+            await self._pool.nodes.admit(node, self._actor, about, self._engine)
+            await node.loading.acquire()
+            self._holds_load = True
+            await self._begin(node)
+            for part in (self._listen, self._tell, self._offer, self._follow_chunks):
+                self._start(tasks, part)
+            await self._over
+
+    async def _begin(self, node: Node) -> None:
+        """Have the worker's process started."""
         self._slot = node.take_slot()
         starting = self._actor.call("start", node.runtime, self._engine, worker_environment(), [node.state])
         try:
@@ -217,17 +226,13 @@ class PoolWorker:
         if self._pool.streams:
             self._transfer = Transfer(lambda *arguments: self._actor.call("files", *arguments), node.name)
         say("bridge-worker-placed", worker=self.name, node=node.name, pid=self._pid)
-        async with contextlib.AsyncExitStack() as tasks:
-            for life in (self._listen(), self._tell(), self._ping(), self._offer(), self._follow_chunks()):
-                self._start(tasks, life)
-            await self._over
 
-    def _start(self, tasks: contextlib.AsyncExitStack, life: Coroutine[Any, Any, None]) -> None:
+    def _start(self, tasks: contextlib.AsyncExitStack, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a part of its life until the block ends. What the part raises ends the worker."""
 
         async def guarded() -> None:
             try:
-                await life
+                await part()
             except Lost as loss:
                 self._finish(loss.reason, None, loss.detail)
             except Refused as refusal:
@@ -238,8 +243,9 @@ class PoolWorker:
                 self._finish("files", None, str(failure))
             except TimeoutError:
                 self._finish("network", None, f"{self._where()} does not answer.")
-            except (protocol.ProtocolError, OSError) as error:
-                self._finish("actor", None, f"{type(error).__name__}: {error}")
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this worker and no other
+                say("bridge-unforeseen", worker=self.name, exc_info=error)
+                self._finish("actor", None, f"The bridge failed: {type(error).__name__}: {error}")
 
         task = asyncio.create_task(guarded())
         tasks.push_async_callback(_cancelled, task)

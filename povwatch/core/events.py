@@ -326,6 +326,10 @@ SENTENCES: dict[str, tuple[int, str]] = {
     "bridge-worker-placed": (INFO, "worker {worker} runs on {node} (pid {pid} there)"),
     "bridge-worker-gone": (INFO, "worker {worker} on {node} is gone ({reason}). {detail}"),
     "bridge-worker-lost": (WARNING, "a worker could not begin: {problem} The next one is asked for in {seconds} s"),
+    "bridge-unforeseen": (
+        ERROR,
+        "a step of worker {worker} failed on what nobody foresaw: the worker is given up. Please report this",
+    ),
     "bridge-chunk-waits": (WARNING, "a finished chunk of worker {worker} could not be fetched yet: {problem}"),
     "pool-head": (
         INFO,

@@ -190,3 +190,15 @@ def test_what_is_long_unused_is_deleted(there, here):
     os.utime(kept, (0, 0))
     there.scratch.begin("another", {}, {})
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "a//x", "", "."])
+def test_a_node_names_no_file_elsewhere(there, here, name):
+    """It may be anybody's."""
+
+    async def lies(what, *_):
+        assert what == "finished_chunks"
+        return [[name, 3, 1]]
+
+    assert "none of a job's" in asyncio.run(Transfer(lies, "gpu-02").fetch_chunks("run", str(here)))
+    assert [one.name for one in here.iterdir()] == ["clip"]
