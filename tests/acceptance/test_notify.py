@@ -94,6 +94,8 @@ def test_helper_unit_sends(tmp_path):
         here.once()
         assert receiver.asked == 0
         assert len(list((here.state / "notify").glob("*.notice"))) == 2
+        del here.env["POVWATCH_NOTIFIER"]  # as a shell, which does not know the unit's environment
+        assert "sent by povwatch-notify.service" in here.call("doctor", "--engine", "preview").stdout
         command = [sys.executable, "-m", "povwatch", "notify"]
         with subprocess.Popen(command, cwd=here.folder, stderr=subprocess.PIPE, text=True, env=os.environ) as helper:
             here.until(lambda: (here.state / "notify/lock").exists() and (here.state / "notify/lock").read_text())
