@@ -124,7 +124,7 @@ def test_each_loss_has_its_reason(tmp_path, answers, reason):
     assert live(Actor(**answers), tmp_path).reason == reason
 
 
-def test_a_node_where_nothing_starts_is_refused(tmp_path):
+def test_where_nothing_starts_is_refused(tmp_path):
     actor = Actor(about=ABOUT, start=Broken(os.strerror(12), passing=False))
     seen = []
 
