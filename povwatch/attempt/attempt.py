@@ -171,7 +171,7 @@ class Attempt:
             if made["copied"]:  # the working copy is the clip itself, sound included
                 os.unlink(source, dir_fd=private_fd)
                 source = made["path"]
-            self.sync(private_fd, source, made["times"])
+            self.sync(private_fd, *{source, made["path"], made["times"]})  # a further seed reads the working copy too
             self.source = self.absolute(source)
             self.prepared = made | {name: self.absolute(made[name]) for name in ("path", "times")}
             if made["damage"] or made["frames"] != self.info.get("frames"):  # every frame was decoded: these count
@@ -323,7 +323,7 @@ class Attempt:
                 )
 
     def sync(self, private_fd: int, *names: str) -> None:
-        """Sync files that finishing needs. After a power cut the artifact is finished, not generated again.
+        """Sync files that finishing, or a further seed, needs. After a power cut nothing is generated again for them.
 
         Raises:
             EnvironmentFault: the disk does not keep them.

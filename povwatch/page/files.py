@@ -21,7 +21,7 @@ from povwatch import __version__
 from povwatch.core.scores import SCORES
 from povwatch.page.cards import as_json
 from povwatch.page.results import FILES
-from povwatch.publish.own_files import add_own, own_names, read_own, replace_own
+from povwatch.publish.own_files import add_own, read_own, refuse_another, replace_own
 
 if TYPE_CHECKING:
     import threading
@@ -110,7 +110,7 @@ def write_page(
 
 def _write_all(outputs: Path, contents: Contents) -> None:
     index = _index(contents)
-    _refuse_foreign(outputs)
+    refuse_another(outputs, INDEX)  # nothing is written then: that page may have its own files in index_files/
     folder = identity(outputs)
     for name, data in _parts().items():
         path = FILES + b"/" + name.encode()
@@ -131,16 +131,6 @@ def _write_all(outputs: Path, contents: Contents) -> None:
     body = ",\n".join(contents.cards)
     replace_own(outputs, FILES + b"/data.js", _script("data", f'{head[:-1]},"jobs":[\n{body}\n]}}'))
     replace_own(outputs, INDEX, index)
-
-
-def _refuse_foreign(outputs: Path) -> None:
-    """Write nothing where another's index.html is: that page may have its own files in index_files/.
-
-    Raises:
-        NotWritten: one is there.
-    """
-    if read_own(outputs, INDEX) is None and INDEX in own_names(outputs, b""):
-        replace_own(outputs, INDEX, b"povwatch")  # raises, and says what is there
 
 
 def _script(function: str, json: str) -> bytes:

@@ -939,7 +939,7 @@
       const name = job.uneven.split("/").pop().replace(/\.js$/, "");
       uneven.set(job.uneven, new Promise((resolve) => {
         waitingTimes.set(name, resolve);
-        script(job.uneven, () => resolve([]));
+        script(job.uneven, () => resolve([]), () => resolve([])); // once it has run, it has told them, if it is whole
       }));
     }
     return uneven.get(job.uneven);
@@ -947,9 +947,9 @@
 
   const waitingTimes = new Map();
 
-  function script(address, failed = () => {}) {
+  function script(address, failed = () => {}, run = () => {}) {
     const element = h("script", { src: address });
-    element.onload = () => element.remove();
+    element.onload = () => { element.remove(); run(); };
     element.onerror = () => { element.remove(); failed(); };
     document.head.append(element);
   }
@@ -986,6 +986,8 @@
       this.frameBox.addEventListener("pointerdown", (event) => this.drag(event));
       new ResizeObserver(() => { if (this.clip) this.arrange(); }).observe(this.frameBox);
       this.viewsBox = h("div", { class: "views", role: "group", "aria-label": "Videos" });
+      this.evenly = h("p", { class: "quiet evenly", role: "status", hidden: true },
+        "The times of its uneven frames are not known here: frames are shown as if they were even.");
       this.title = h("h2", { id: "viewed" });
       this.place = h("span", { class: "quiet place" });
       this.looksBox = h("div", { class: "lookbar", role: "group", "aria-label": "Look" });
@@ -997,7 +999,7 @@
           this.title, this.place,
           act("Close", "close", "Esc", () => dialog.close(), { class: "shut" })),
         h("div", { class: "body" },
-          h("div", { class: "watch" }, this.viewsBox, this.frameBox, this.edge,
+          h("div", { class: "watch" }, this.viewsBox, this.frameBox, this.edge, this.evenly,
             h("div", { class: "bar", role: "group", "aria-label": "Player" },
               act("One frame back", "back", "left arrow", () => this.player.by(-1)), this.playButton,
               act("One frame on", "forth", "right arrow", () => this.player.by(1)),
@@ -1082,9 +1084,10 @@
 
     async load() {
       const { job } = this;
-      const about = { rate: job.rate, frames: job.frames, ...resultOf(job) };
+      const about = { rate: job.rate, frames: job.frames, constant: job.constant, ...resultOf(job) };
       const times = await timesOf(about);
       if (!this.clip || this.job !== job) return;
+      this.evenly.hidden = about.constant !== false || times.length > 0;
       const [top, bottom] = String(about.rate || "25/1").split("/").map(Number);
       const seconds = times.map((time) => time / 1e6);
       this.player.clock(seconds, about.frames, top / (bottom || 1));
@@ -1408,9 +1411,6 @@
     const result = resultOf(job);
     if (job.earlier) parts.push(earlier(job.earlier));
     if (result && result.input) parts.push(h("p", { class: "quiet" }, result.input));
-    if (result && result.constant === false && !result.uneven) {
-      parts.push(h("p", { class: "quiet" }, "The times of its uneven frames have not been read: frames are shown as if they were even."));
-    }
     if (job.kind === "preview") {
       parts.push(h("p", { class: "quiet" }, "A preview: the control video that the model would get, not a generated one."));
     }

@@ -20,7 +20,7 @@ from povwatch.files.fs import closing, components, open_beneath, read_at_most
 from povwatch.media.errors import MediaStopped
 from povwatch.media.run import Limits, call
 from povwatch.page.cards import address, as_json, scores
-from povwatch.publish.own_files import add_own, own_names, replace_own
+from povwatch.publish.own_files import add_own, own_names
 from povwatch.service.log import one_line
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _picture(
         return {}
     if made["times"] is not None:
         script = f"/* povwatch */\npovwatch.times({as_json({'name': name, 'times': made['times']})});\n"
-        replace_own(folders.outputs, times, script.encode())
+        add_own(folders.outputs, times, script.encode())
     add_own(folders.outputs, jpeg, base64.b64decode(made["jpeg"]))
     return found
 

@@ -1,6 +1,7 @@
 """Writes files in outputs/ that are povwatch's own and change, such as the page. Results never change: publisher.py.
 
-Nothing is synced: whoever writes these files can make them anew. A file of another's is never replaced.
+What is written again and again is not synced. What never changes is: nobody would make it anew if it were empty after
+a power cut. A file of another's is never replaced.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ def read_own(outputs: Path, path: bytes) -> bytes | None:
     Raises:
         PovwatchError: it cannot be read now.
     """
+    data = _read(outputs, path)
+    return data if data is not None and MARK in data[:HEAD] else None
+
+
+def _read(outputs: Path, path: bytes) -> bytes | None:
+    """The contents of a plain file, whosever it is; None if there is none."""
     with translate_output_errors(outputs, path, Place.PAGE), ExitStack() as opened:
         root = root_of(outputs, opened)
         try:
@@ -50,8 +57,7 @@ def read_own(outputs: Path, path: bytes) -> bytes | None:
         opened.callback(os.close, fd)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
-        data = fs.read_at_most(fd, SIZE_MAX)
-    return data if MARK in data[:HEAD] else None
+        return fs.read_at_most(fd, SIZE_MAX)
 
 
 def replace_own(outputs: Path, path: bytes, data: bytes) -> None:
@@ -93,11 +99,22 @@ def add_own(outputs: Path, path: bytes, data: bytes) -> None:
         part = layout.OURS + name
         with contextlib.suppress(FileNotFoundError):
             os.unlink(part, dir_fd=here)
-        _write(here, part, data)
+        _write(here, part, data, sync=True)
         try:
             fs.rename_noreplace(here, part, here, name)
         except FileExistsError:
             os.unlink(part, dir_fd=here)
+
+
+def refuse_another(outputs: Path, path: bytes) -> None:
+    """Refuse to write a file whose name something else has.
+
+    Raises:
+        NotWritten: something else has the name.
+        PovwatchError: that cannot be seen now.
+    """
+    with translate_output_errors(outputs, path, Place.PAGE), ExitStack() as opened:
+        _refuse_another(outputs, _folder(outputs, layout.split(path)[0], opened), path)
 
 
 def own_names(outputs: Path, folder: bytes) -> set[bytes]:
@@ -122,20 +139,24 @@ def _folder(outputs: Path, folder: bytes, opened: ExitStack) -> int:
 
 
 def _refuse_another(outputs: Path, here: int, path: bytes) -> None:
-    """Refuse to replace what is not ours."""
+    """Refuse to replace what is not ours. After a power cut a file of ours may be empty, or as long in zeros."""
     name = layout.split(path)[1]
     try:
-        found = os.stat(name, dir_fd=here, follow_symlinks=False)
+        os.stat(name, dir_fd=here, follow_symlinks=False)
     except FileNotFoundError:
         return
-    if not stat.S_ISREG(found.st_mode) or (found.st_size and read_own(outputs, path) is None):
+    data = _read(outputs, path)
+    if data is None or (data.strip(b"\0") and MARK not in data[:HEAD]):
         raise NotWritten(
             f"{outputs}/{layout.shown(path)} is not povwatch's own, and stays as it is.",
             "Move it away; or, for the page, set enabled = false in [page].",
         )
 
 
-def _write(folder: int, name: bytes, data: bytes) -> None:
+def _write(folder: int, name: bytes, data: bytes, *, sync: bool = False) -> None:
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
     with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
         file.write(data)
+        if sync:
+            file.flush()
+            os.fsync(fd)

@@ -280,6 +280,17 @@ def test_result_that_is_gone(page, world):
     page.complaints.clear()  # the browser itself logs the missing file
 
 
+def test_times_that_are_gone(page, world):
+    """Where the times of uneven frames cannot be read any more, the videos play all the same, and the page says how."""
+    (file,) = (world.outputs / "index_files/times").glob("*.js")
+    whole = file.read_bytes()
+    file.write_bytes(b"")
+    opened(page, UNEVEN)
+    assert page.do("povwatch.viewer.player.times.length") == 0
+    assert "as if they were even" in page.do("document.querySelector('.evenly').innerText")
+    file.write_bytes(whole)
+
+
 def test_earlier_result(page):
     """While a clip runs again, its earlier result is beside its input, and called that."""
     page.do(

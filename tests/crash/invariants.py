@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import toy_hooks
@@ -20,6 +22,17 @@ if TYPE_CHECKING:
     from world import Folders
 
 CLIP = toys.clip()
+
+PAGE = {
+    "index.html": rb"<!doctype html>.*</html>\n?",
+    "index_files/data.js": rb"/\* povwatch .* \*/\npovwatch\.data\((.*)\);\n",
+    "index_files/progress.js": rb"/\* povwatch .* \*/\npovwatch\.progress\((.*)\);\n",
+    "index_files/folder.txt": rb"povwatch .*\nfolder: [0-9a-f]{16}\n",
+    "index_files/page.css": rb"/\* povwatch.*\n",
+    "index_files/page.js": rb"/\* povwatch.*\}\)\(\);\n",
+}
+"""The files of the page, whole."""
+
 ALREADY = DoneAlready.sets["detail"]
 """What the journal says of a job that found its result published."""
 
@@ -28,12 +41,18 @@ USERS = {"notes.txt": b"mine", "a/old_aug.mp4": b"an old video of mine"}
 
 
 def visible(outputs: Path) -> dict[str, bytes]:
-    """Every file that a user sees in outputs/."""
-    return {
-        str(file.relative_to(outputs)): file.read_bytes()
-        for file in sorted(outputs.rglob("*"))
-        if file.is_file() and ".povwatch" not in file.parts
-    }
+    """Every file that a user sees in outputs/, but those of the page, which change."""
+    return {name: data for name, data in _files(outputs) if not _is_of_the_page(name)}
+
+
+def _files(outputs: Path) -> Iterator[tuple[str, bytes]]:
+    for file in sorted(outputs.rglob("*")):
+        if file.is_file() and ".povwatch" not in file.parts:
+            yield str(file.relative_to(outputs)), file.read_bytes()
+
+
+def _is_of_the_page(name: str) -> bool:
+    return name.split("/", maxsplit=1)[0] in {"index.html", ".povwatch-index.html", "index_files"}
 
 
 def at_any_moment(folders: Folders) -> Iterator[str]:
@@ -51,6 +70,34 @@ def at_any_moment(folders: Folders) -> Iterator[str]:
         yield "somebody's file was overwritten: a/a_aug.mp4"
     for name, data in shown.items():
         yield from _of_ours(name, data, shown)
+    for name, data in _files(folders.outputs):
+        after_a_cut = not data.strip(b"\0")  # it is written anew, not synced
+        if name in PAGE and not after_a_cut and re.fullmatch(PAGE[name], data, re.DOTALL) is None:
+            yield f"a file of the page is there in part: {name}, {len(data)} bytes"
+
+
+def page_is_right(folders: Folders) -> Iterator[str]:
+    """The page shows each job as the journal has it, and nothing else of the page is left.
+
+    Args:
+        folders: of a daemon that has ended and had nothing left to do.
+    """
+    found = {name: data for name, data in _files(folders.outputs) if _is_of_the_page(name)}
+    for name in sorted({*PAGE, *found}):
+        if name in PAGE and not found.get(name, b"").strip(b"\0"):
+            yield f"the page lacks {name}"
+        if ".povwatch" in name and "/pictures/" not in name:  # a picture that --once does not wait for goes on later
+            yield f"the page has left {name}"
+    if not found.get("index_files/data.js"):
+        return
+    data = json.loads(re.fullmatch(PAGE["index_files/data.js"], found["index_files/data.js"], re.DOTALL)[1])
+    if f"folder: {data['folder']}\n".encode() not in found["index_files/folder.txt"]:
+        yield "the page does not know its folder"
+    with closing(sqlite3.connect(f"file:{folders.state / 'journal.sqlite3'}?mode=ro", uri=True)) as db:
+        newest = "SELECT look, state FROM jobs WHERE id IN (SELECT max(id) FROM jobs GROUP BY path, look)"
+        jobs = dict(db.execute(newest).fetchall())
+    if (said := {job.get("look", ""): job["state"] for job in data["jobs"]}) != jobs:
+        yield f"the page says {said}, and the journal {jobs}"
 
 
 def in_the_end(folders: Folders, scenario: str, before: dict[str, bytes]) -> Iterator[str]:
@@ -87,6 +134,7 @@ def in_the_end(folders: Folders, scenario: str, before: dict[str, bytes]) -> Ite
     finally:
         db.close()
     beside = {"a.mp4", *_looks(folders).values()} | ({"a.error.txt"} if scenario == "refused" else set())
+    yield from page_is_right(folders)
     left = [str(file) for file in (folders.outputs / ".povwatch").rglob("*")]
     left += [str(file) for file in folders.inputs.rglob("*") if file.name not in beside]
     if left:

@@ -26,7 +26,7 @@ from povwatch.arrival import inspections
 from povwatch.arrival.watch import Watcher
 from povwatch.attempt import attempt as workpiece
 from povwatch.attempt import soundtrack
-from povwatch.config.settings import Arrival, Config, Disk, Engine, Grace, Page, Paths, Quality, Section, SpecDefaults
+from povwatch.config.settings import Arrival, Config, Disk, Engine, Grace, Paths, Quality, Section, SpecDefaults
 from povwatch.core import layout
 from povwatch.core.background import JobWork
 from povwatch.core.job import JobState
@@ -39,6 +39,7 @@ from povwatch.gpu.nvml import Gpus
 from povwatch.hooks import run as hook_run
 from povwatch.journal.anew import made_anew
 from povwatch.ops.rebuild import restore, survey
+from povwatch.page import results as page_results
 from povwatch.publish import files
 from povwatch.results import stage as finisher
 from povwatch.results.sealing import seal_anew
@@ -91,11 +92,10 @@ CONFIG = Config(
     grace=Grace(period="0s"),
     engine=Engine(kind="toys:Worker"),
     disk=Disk(reserve="0B"),
-    page=Page(enabled=False),
 )
 
 annotation.ENGINES |= {CONFIG.engine.kind}
-workpiece.call = soundtrack.call = inspections.call = toys.media
+workpiece.call = soundtrack.call = inspections.call = page_results.call = toys.media
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,7 @@ class World:
             app.background,
             *app.inspections.queues,
             app.hooks._background,
+            app.page._background,
         ]
 
     def live(self) -> bool:

@@ -298,6 +298,20 @@ def test_foreign_index_stays(here):
     assert "a.mp4" in here.index.read_text()
 
 
+def test_page_after_a_power_cut(here):
+    """Files of the page that a power cut has left empty, or as long in zeros, are written anew."""
+    here.turns()
+    here.index.write_bytes(b"\0" * 1000)
+    for name in ("data.js", "page.css"):
+        (here.outputs / "index_files" / name).write_bytes(b"")
+    here.built.restart()
+    again = Paged(here.built)
+    again.turns()
+    assert again.index.read_text().strip().endswith("</html>")
+    assert again.data()["jobs"] == []
+    assert (here.outputs / "index_files/page.css").read_text().startswith("/* povwatch")
+
+
 def test_nothing_below_a_mount_point(here):
     """While outputs/ is away nothing is written there."""
     here.app.outputs_watch.blocker = Blocker(Waiting.PAUSED, "away")
