@@ -20,6 +20,7 @@ from povwatch.core.job import CLAIMED, Job, JobState, Waiting
 from povwatch.core.looks import OWN
 from povwatch.core.scope import ALL
 from povwatch.core.stage import Raise, Stage
+from povwatch.journal.present import PresentJobs
 from povwatch.journal.reader import Known
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class JobStore:
         self.looks: dict[bytes, dict[str, Known]]
         """The newest jobs of the other looks, by clip and look. Most clips have none."""
         self.known, self.looks = journal.known_and_looks()
-        self._jobs: dict[int, Job] = {job.id: job for job in journal.active() if job.state is not JobState.ARRIVING}
+        self.present = PresentJobs(job for job in journal.active() if job.state is not JobState.ARRIVING)
+        """The jobs that have not ended, but for those that arrive."""
         self.counts = Counter(journal.counts())
         """Number of jobs in each state."""
         self.missing: dict[tuple[int, int], int] = {}
@@ -76,7 +78,7 @@ class JobStore:
         Raises:
             KeyError: the journal has no job of this number.
         """
-        if found := self._jobs.get(job_id):
+        if found := self.present.by_id.get(job_id):
             return found
         job = self.journal.job(job_id)
         if job is None:
@@ -85,7 +87,7 @@ class JobStore:
 
     def reread(self, job_id: int) -> Job:
         """The job as the journal has it. The one in memory may be out of date after a failure."""
-        self._jobs.pop(job_id, None)
+        self.present.drop(job_id)
         job = self.job(job_id)
         self._remember(job)
         return job
@@ -109,13 +111,12 @@ class JobStore:
 
     def in_state(self, *states: JobState) -> list[Job]:
         """The jobs in these states: higher priority first, then older first. It does not know `arriving`."""
-        found = [job for job in self._jobs.values() if job.state in states]
-        return sorted(found, key=lambda job: (-job.priority, job.created_at, job.id))
+        return self.present.in_state(*states)
 
     @property
     def claimed(self) -> Iterator[Job]:
         """The jobs with an attempt under way."""
-        return (job for job in self._jobs.values() if job.state in CLAIMED)
+        return iter(self.present.in_state(*CLAIMED))
 
     def add(self, clips: Iterable[tuple[bytes, bytes]], *, look: str = OWN, force: bool = False) -> list[Job]:
         """Add jobs for a look of clips (path and stat signature) that were seen, in one transaction."""
@@ -299,9 +300,9 @@ class JobStore:
         self.counts[job.state] += 1
         self._know(job)
         if job.ended or job.state is JobState.ARRIVING:
-            self._jobs.pop(job.id, None)
+            self.present.drop(job.id)
         else:
-            self._jobs[job.id] = job
+            self.present.put(job)
         if job.ended:
             self.ended[job.id] = job
         else:

@@ -19,6 +19,7 @@ import os
 import uuid
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,7 +208,7 @@ class Preparing:
         if now < self._next_check or len(self._ahead) >= wanted:
             return
         self._next_check = now + CHECK_EVERY
-        for job in self._queue.due()[:wanted]:
+        for job in islice(self._queue.due(), wanted):
             if job.id in self._ahead or self._failed.get(job.id, "") == job.source_hash:
                 continue
             spec = self._specs.spec_of(job)

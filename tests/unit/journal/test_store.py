@@ -21,11 +21,11 @@ def store(tmp_path):
 def as_journalled(store):
     """What a ledger remembers that has only just read the journal."""
     fresh = JobStore(store.journal, store.clock)
-    return fresh.known, fresh.looks, fresh._jobs, +fresh.counts
+    return fresh.known, fresh.looks, fresh.present.by_id, +fresh.counts
 
 
 def remembered(store):
-    return store.known, store.looks, store._jobs, +store.counts
+    return store.known, store.looks, store.present.by_id, +store.counts
 
 
 def test_looks_of_a_clip(store):

@@ -13,7 +13,7 @@ from povwatch.core.job import JobState, Waiting
 from povwatch.core.retry import BACKOFF_MAX
 from povwatch.journal import Journal
 from povwatch.journal.store import JobStore
-from povwatch.queue.order import JobQueue
+from povwatch.queue.order import NOTED_AT_ONCE, JobQueue
 
 
 class SteppedClock(HandClock):
@@ -58,7 +58,7 @@ def test_clock_set_back_holds_no_job(store):
     assert store.journal.job(retried.id).not_before == store.clock.wall() + BACKOFF_MAX
     store.clock.now += BACKOFF_MAX - 1
     queue.shorten_pauses()
-    assert queue.due() == []
+    assert list(queue.due()) == []
     store.clock.now += 1
     queue.shorten_pauses()
     assert [job.id for job in queue.due()] == [retried.id]
@@ -74,7 +74,7 @@ def test_clock_set_back_holds_no_hook(store):
     store.clock.step = -7200.0
     queue.shorten_pauses()
     assert store.journal.job(job.id).not_before == store.clock.wall() + BACKOFF_MAX
-    assert (store.job(job.id).state, queue.due()) == (JobState.PUBLISHING, [])
+    assert (store.job(job.id).state, list(queue.due())) == (JobState.PUBLISHING, [])
 
 
 def test_due_by_priority_then_age(store):
@@ -110,3 +110,27 @@ def test_unready_job_is_not_due(store):
     assert [job.id for job in queue.due()] == [other.id]
     queue.note_blocker()
     assert (store.job(hooked.id).waiting_on, store.job(other.id).waiting_on) == (Waiting.HOOK, Waiting.TURN)
+
+
+def test_long_queue_is_noted_in_turns(store):
+    """A turn writes what everything waits on for the first jobs alone; what is noted is not looked at again."""
+    many = NOTED_AT_ONCE + 20
+    with store.together():
+        for number in range(many):
+            queued(store, b"%d.mp4" % number)
+    asked = []
+    queue = queue_of(store, Blocker(Waiting.DISK_FULL, "No room."), ready=lambda job: asked.append(job.id) or True)
+
+    def noted():
+        return [job.id for job in store.in_state(JobState.QUEUED) if job.waiting_on is Waiting.DISK_FULL]
+
+    queue.note_blocker()
+    assert noted() == list(range(1, NOTED_AT_ONCE + 1))
+    queue.note_blocker()
+    assert len(noted()) == many
+    asked.clear()
+    queue.note_blocker()
+    assert asked == []
+    queued(store, b"one more.mp4")
+    queue.note_blocker()
+    assert len(noted()) == many + 1
