@@ -31,7 +31,7 @@ OURS = "Made by povwatch; it makes this file anew."
 class Installed:
     """What was done."""
 
-    said: list[str]
+    lines: list[str]
     """Lines for people."""
     todo: str = ""
     """What is left to the user, with the setting to paste; empty if nothing is."""
@@ -46,19 +46,19 @@ def install(inputs: Path) -> Installed:
     folder = inputs.parent / FOLDER
     try:
         folder.mkdir(exist_ok=True)
-        said = [_put_schema(folder / SCHEMA)]
+        lines = [_put_schema(folder / SCHEMA)]
         settings = _with_ours(folder / SETTINGS, inputs.name)
         if settings is None:
-            said.append(f"{folder / SETTINGS} is yours, with comments or in another form, and stays as it is.")
-            return Installed(said, f"Add this to it:\n\n{_snippet(inputs.name)}")
-        said.append(_put(folder / SETTINGS, settings))
+            lines.append(f"{folder / SETTINGS} is yours, with comments or in another form, and stays as it is.")
+            return Installed(lines, f"Add this to it:\n\n{_snippet(inputs.name)}")
+        lines.append(_put(folder / SETTINGS, settings))
     except OSError as error:
         raise PovwatchError(
             f"{error.filename or folder} cannot be written: {error.strerror}.",
             f"Run it as somebody who may write there, such as root: sudo {command('schema', '--install')}",
         ) from error
-    said.append(f"Open {inputs.parent} in VS Code: {inputs.name}/**/*.json is completed and checked as you type.")
-    return Installed(said)
+    lines.append(f"Open {inputs.parent} in VS Code: {inputs.name}/**/*.json is completed and checked as you type.")
+    return Installed(lines)
 
 
 def _put_schema(file: Path) -> str:

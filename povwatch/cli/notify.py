@@ -16,7 +16,7 @@ from povwatch.notifications.check import raise_refused
 from povwatch.notifications.child import run
 from povwatch.notifications.sender import Sender
 from povwatch.notifications.services import INSTALL, NotInstalled
-from povwatch.notifications.spool import Spool
+from povwatch.notifications.spool import NoticeSpool
 from povwatch.notifications.targets import entries, targets
 from povwatch.service import log
 
@@ -42,7 +42,7 @@ def notify(
     if not config.notify:
         say("notify-idle", origin=config.origin)
         return
-    _send(Spool(config.paths.state), _targets(config))
+    _send(NoticeSpool(config.paths.state), _targets(config))
 
 
 def _targets(config: Config) -> list[Target]:
@@ -69,7 +69,7 @@ def _test(found: Sequence[Target]) -> None:
         raise typer.Exit(1)
 
 
-def _send(spool: Spool, found: Sequence[Target]) -> None:
+def _send(spool: NoticeSpool, found: Sequence[Target]) -> None:
     stopped = _Stopped()
     try:
         spool.prepare()

@@ -15,7 +15,7 @@ from povwatch.core.lookup import meant, number_of, unanswerable
 from povwatch.journal import open_reader
 from povwatch.journal.lock import JournalLock, holder
 from povwatch.ops import clean as clean_up
-from povwatch.service.requests import Answer, Spool
+from povwatch.service.requests import Answer, RequestSpool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +100,7 @@ def clean(
     if holder(state) is None:
         answer = _alone(config, state, dry=dry_run)
     else:
-        spool = Spool(state)
+        spool = RequestSpool(state)
         found = spool.wait(spool.ask("clean", "", dry_run=dry_run), CLEAN_PATIENCE)
         if found is None:
             raise PovwatchError(f"The daemon has not answered within {CLEAN_PATIENCE:.0f} s.", "See its log.")
@@ -118,7 +118,7 @@ def _ask(context: typer.Context, verb: str, clip: str, *, patience: float = PATI
     if clip and holder(state) is None and (why := _unanswerable(config, verb, clip, options)):
         console.print(plain(f"{clip}: {why}"), soft_wrap=True)
         raise typer.Exit(1)
-    spool = Spool(state)
+    spool = RequestSpool(state)
     request = spool.ask(verb, clip, **options)
     if holder(state) is None:
         console.print("No daemon is running: the request is kept and taken at its start.", soft_wrap=True)

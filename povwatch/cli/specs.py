@@ -110,7 +110,7 @@ def schema(
         typer.echo(json.dumps(Spec.model_json_schema(), indent=2))
         return
     done = editor.install(shared(context).config().paths.inputs)
-    for line in done.said:
+    for line in done.lines:
         console.print(plain(line), soft_wrap=True)
     if done.todo:
         typer.echo(done.todo)

@@ -44,7 +44,7 @@ from povwatch.results.stage import ResultsStage
 from povwatch.run.claims import Claims
 from povwatch.run.preparing import Preparing
 from povwatch.run.stage import RunStage
-from povwatch.service.requests import Spool
+from povwatch.service.requests import RequestSpool
 from povwatch.spec.error_files import ErrorFiles
 from povwatch.spec.inputs_folder import InputsFolder
 from povwatch.spec.prompts import configured_templates
@@ -87,7 +87,7 @@ class App:
         self.journal = Journal.open(config.paths.state, fresh=lambda: refuse_lost_journal(config))
         self.store = JobStore(self.journal, self.clock, scope)
         self.mishaps = self.store.mishaps = Mishaps(self.store)
-        self.spool = Spool(config.paths.state)
+        self.spool = RequestSpool(config.paths.state)
         self._build_engine(outside)
         self._build_folders(outside)
         self._build_queue()

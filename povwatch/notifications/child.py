@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch.notifications.sender import Sender
 from povwatch.notifications.services import NotInstalled
-from povwatch.notifications.spool import Spool
+from povwatch.notifications.spool import NoticeSpool
 from povwatch.notifications.targets import targets
 from povwatch.process.lifeline import die_with_parent
 
@@ -45,7 +45,7 @@ def main() -> None:
     _answer({"refused": [[one.entry, one.why, one.unreadable] for one in refused], "services": services})
     if task["check"]:
         return
-    spool = Spool(Path(task["state"]))
+    spool = NoticeSpool(Path(task["state"]))
     spool.prepare()
     with spool.held() as other:
         if other:

@@ -21,7 +21,7 @@ from povwatch.process.start import child_environment, describe_end
 if TYPE_CHECKING:
     from povwatch.config.settings import Config
     from povwatch.core.clock import Clock
-    from povwatch.notifications.spool import Spool
+    from povwatch.notifications.spool import NoticeSpool
 
 VARIABLE = "POVWATCH_NOTIFIER"
 """The variable of the daemon's environment that says who sends: `unit`, or the daemon's own child if it is not set."""
@@ -54,7 +54,7 @@ def started(config: Config, *, check: bool) -> Child:
 class SenderProcess:
     """Keeps a child that sends the notices. It is started when it is first needed, and again if it ends."""
 
-    def __init__(self, config: Config, clock: Clock, spool: Spool) -> None:
+    def __init__(self, config: Config, clock: Clock, spool: NoticeSpool) -> None:
         self._config = config
         self._clock = clock
         self._spool = spool

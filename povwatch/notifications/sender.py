@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from povwatch.notifications.notice import Notice
     from povwatch.notifications.services import Service
-    from povwatch.notifications.spool import Spool
+    from povwatch.notifications.spool import NoticeSpool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ def key_of(url: str) -> str:
 
 
 class Sender:
-    """Sends to all services. Only one process may do so at a time: see Spool.held."""
+    """Sends to all services. Only one process may do so at a time: see NoticeSpool.held."""
 
-    def __init__(self, spool: Spool, targets: Sequence[Target], host: str | None = None) -> None:
+    def __init__(self, spool: NoticeSpool, targets: Sequence[Target], host: str | None = None) -> None:
         self._spool = spool
         self._targets = targets
         self._host = socket.gethostname() if host is None else host

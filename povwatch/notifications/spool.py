@@ -53,7 +53,7 @@ class Sent:
     """When it is tried again, in seconds since the epoch."""
 
 
-class Spool:
+class NoticeSpool:
     """The folder. The daemon calls `put`, the sender the rest."""
 
     def __init__(self, state: Path) -> None:

@@ -14,7 +14,7 @@ from povwatch.core.sentences import joined
 from povwatch.core.stage import JobListener
 from povwatch.notifications.notice import TEXT_MAX, Notice
 from povwatch.notifications.process import SenderProcess, by_unit
-from povwatch.notifications.spool import Spool
+from povwatch.notifications.spool import NoticeSpool
 from povwatch.workers.events import STALLED
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Notifications(JobListener):
         self._blockers = blockers
         self._arrival = arrival
         self._pool = pool
-        self._spool = Spool(config.paths.state)
+        self._spool = NoticeSpool(config.paths.state)
         by_child = config.notify and not by_unit()
         self._sender = SenderProcess(config, store.clock, self._spool) if by_child else None
         """The child that sends them; None if a unit of its own does, or if nobody is to be told."""

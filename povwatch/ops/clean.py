@@ -22,7 +22,7 @@ from povwatch.core.command import command
 from povwatch.core.errors import PovwatchError
 from povwatch.core.units import spell_size
 from povwatch.publish.staging import Staging
-from povwatch.service.requests import Answer, Spool
+from povwatch.service.requests import Answer, RequestSpool
 from povwatch.spec.inputs_folder import InputsFolder
 
 if TYPE_CHECKING:
@@ -85,7 +85,10 @@ def find(config: Config, now: float) -> list[Leftover]:
             for path, size in inputs.lonely_errors(config.arrival.suffixes)
         ),
         *(Leftover(LeftoverKind.TEMPORARY, path, size) for path, size in inputs.temporary(now - OLD)),
-        *(Leftover(LeftoverKind.ANSWER, path, size) for path, size in Spool(config.paths.state).stale(now - OLD)),
+        *(
+            Leftover(LeftoverKind.ANSWER, path, size)
+            for path, size in RequestSpool(config.paths.state).stale(now - OLD)
+        ),
     ]
 
 
@@ -128,7 +131,7 @@ def remove(config: Config, found: Sequence[Leftover]) -> list[Leftover]:
             elif left.kind is LeftoverKind.TEMPORARY:
                 inputs.remove_temporary(left.path)
             else:
-                Spool(config.paths.state).remove(left.path)
+                RequestSpool(config.paths.state).remove(left.path)
         except (OSError, PovwatchError):
             kept.append(left)
     there = {path for _, path, _ in staging.sizes()}

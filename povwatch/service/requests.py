@@ -64,7 +64,7 @@ class Answer:
     """Details, one per line."""
 
 
-class Spool:
+class RequestSpool:
     """The folder of requests."""
 
     def __init__(self, state: Path) -> None:

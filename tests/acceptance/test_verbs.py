@@ -6,7 +6,7 @@ import pytest
 from support.daemons import Corner, Daemon
 from support.waiting import Waiting
 
-from povwatch.service.requests import Spool
+from povwatch.service.requests import RequestSpool
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_retry_of_a_done_clip_needs_force(alone):
 @pytest.mark.parametrize("word", ["9" * 23, "²", "#", "-1", ""])
 def test_no_word_ends_the_daemon(shared, word):
     """A request that cannot be met is answered: it must not be there to end the next start as well."""
-    spool = Spool(shared.state)
+    spool = RequestSpool(shared.state)
     answer = spool.wait(spool.ask("go", word), 20)
     assert answer is not None
     assert "no clip here is called" in answer.text

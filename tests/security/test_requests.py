@@ -10,7 +10,7 @@ import pytest
 from support.daemons import Daemon
 
 from povwatch.service import requests as spooling
-from povwatch.service.requests import Answer, Spool
+from povwatch.service.requests import Answer, RequestSpool
 
 GO = '{"verb": "go", "clip": "b", "options": {}}'
 
@@ -26,7 +26,7 @@ ODD = {
 
 @pytest.fixture
 def spool(tmp_path):
-    made = Spool(tmp_path)
+    made = RequestSpool(tmp_path)
     made.prepare()
     return made
 

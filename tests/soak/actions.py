@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import copies
 from world import LOOKS, PLACES, SEEDS, STEMS
 
-from povwatch.service.requests import Spool
+from povwatch.service.requests import RequestSpool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -125,7 +125,9 @@ def word(world: World) -> None:
     look = world.dice.choice(["", "", *(f"@{look}" for look in LOOKS)])
     if path and (world.daemon.state / "requests").is_dir():
         world.said[path].add(verb)
-        Spool(world.daemon.state).ask(verb, path + look, **({"force": True} if force and verb == "retry" else {}))
+        RequestSpool(world.daemon.state).ask(
+            verb, path + look, **({"force": True} if force and verb == "retry" else {})
+        )
 
 
 def paused(world: World) -> Iterator[None]:
@@ -214,7 +216,7 @@ WEIGHTS: dict[Action, int] = {
 
 
 def _answered(world: World, verb: str) -> Iterator[None]:
-    spool = Spool(world.daemon.state)
+    spool = RequestSpool(world.daemon.state)
     asked = spool.ask(verb, "")
     while spool.wait(asked, timeout=0.01) is None:
         yield

@@ -26,7 +26,7 @@ from povwatch.cli.status import as_object
 from povwatch.core.errors import JournalError
 from povwatch.core.layout import shown
 from povwatch.journal import open_reader
-from povwatch.service.requests import Answer, Spool
+from povwatch.service.requests import Answer, RequestSpool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -186,7 +186,7 @@ class Daemon:
 
     def ask(self, verb: str, clip: str, **options: bool) -> Answer:
         """Send the request of `povwatch VERB CLIP` without starting a command; returns the answer."""
-        spool = Spool(self.state)
+        spool = RequestSpool(self.state)
         answer = spool.wait(spool.ask(verb, clip, **options), PATIENCE)
         assert answer is not None, f"no answer to {verb} {clip}"
         return answer

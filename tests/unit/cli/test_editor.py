@@ -47,7 +47,7 @@ def test_twice_changes_nothing(here):
     before = {file: file.stat().st_mtime_ns for file in (here / ".vscode").iterdir()}
     done = install(here / "inputs")
     assert {file: file.stat().st_mtime_ns for file in (here / ".vscode").iterdir()} == before
-    assert [line.endswith("is up to date.") for line in done.said] == [True, True, False]
+    assert [line.endswith("is up to date.") for line in done.lines] == [True, True, False]
 
 
 def test_users_settings_stay(here):
@@ -74,7 +74,7 @@ def test_what_may_lose_something_is_left(here, text):
     done = install(here / "inputs")
     assert (here / ".vscode/settings.json").read_text() == text
     assert json.loads(done.todo.partition("\n\n")[2]) == {"json.schemas": [ENTRY]}
-    assert "stays as it is" in done.said[1]
+    assert "stays as it is" in done.lines[1]
 
 
 def test_foreign_schema_stays(here):

@@ -9,7 +9,7 @@ import pytest
 from povwatch.notifications import digest, spool
 from povwatch.notifications.notice import Notice
 from povwatch.notifications.sender import Sender, Target
-from povwatch.notifications.spool import Spool
+from povwatch.notifications.spool import NoticeSpool
 
 
 class Played:
@@ -29,7 +29,7 @@ class Played:
 
 @pytest.fixture
 def folder(tmp_path):
-    found = Spool(tmp_path)
+    found = NoticeSpool(tmp_path)
     found.prepare()
     return found
 
@@ -65,7 +65,7 @@ def test_survives_a_restart(folder):
     put(folder)
     Sender(folder, [target(service)], "lab").turn(1010.0)
     put(folder, at=1020.0)
-    again = Sender(Spool(folder.folder.parent), [target(service)], "lab")
+    again = Sender(NoticeSpool(folder.folder.parent), [target(service)], "lab")
     assert again.next_due(1030.0) == 1010.0 + digest.PAUSES[0]
     again.turn(1010.0 + digest.PAUSES[0])
     assert len(service.got) == 2
@@ -175,7 +175,7 @@ def test_unwritable_record_repeats_nothing(folder, monkeypatch):
 def test_one_sender_at_a_time(folder):
     with folder.held() as other:
         assert other == 0
-        with Spool(folder.folder.parent).held() as second:
+        with NoticeSpool(folder.folder.parent).held() as second:
             assert second == os.getpid()
     with folder.held() as other:
         assert other == 0

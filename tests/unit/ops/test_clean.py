@@ -11,7 +11,7 @@ from povwatch.config.settings import Config, Paths
 from povwatch.core.job import JobState
 from povwatch.journal import Journal
 from povwatch.ops.clean import answer, find, judge, remove
-from povwatch.service.requests import Spool
+from povwatch.service.requests import RequestSpool
 from povwatch.spec.inputs_folder import InputsFolder
 
 NOW = 2e9
@@ -119,7 +119,7 @@ def test_error_files_of_gone_clips(here):
 def test_old_temporary_files_go(here):
     """Temporary files and answers are removed when they are old; requests stay."""
     config, _ = here
-    spool = Spool(config.paths.state)
+    spool = RequestSpool(config.paths.state)
     spool.prepare()
     requests = config.paths.state / "requests"
     old = [config.paths.inputs / "d/.povwatch-1", requests / "1.answer", requests / "2.request.part"]

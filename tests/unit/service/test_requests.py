@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from povwatch.core.errors import PovwatchError
-from povwatch.service.requests import Answer, Spool
+from povwatch.service.requests import Answer, RequestSpool
 
 
 @pytest.fixture
 def spool(tmp_path):
-    made = Spool(tmp_path)
+    made = RequestSpool(tmp_path)
     made.prepare()
     return made
 
@@ -120,7 +120,7 @@ def test_old_answers_are_swept(spool, tmp_path):
 def test_where_no_daemon_ever_ran(tmp_path):
     """Where no daemon ever ran, a request says so."""
     with pytest.raises(PovwatchError, match=r"There is no .*requests: no daemon ever ran here\. Start it"):
-        Spool(tmp_path).ask("go", "a")
+        RequestSpool(tmp_path).ask("go", "a")
 
 
 def test_folder_is_made_later(tmp_path, monkeypatch):
@@ -129,7 +129,7 @@ def test_folder_is_made_later(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    spool = Spool(tmp_path)
+    spool = RequestSpool(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "mkdir", full)
         spool.prepare()
