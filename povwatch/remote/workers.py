@@ -9,6 +9,7 @@ If the bridge is gone or silent, so are all its workers: their jobs are given ba
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ GIVEN_UP = {"bridge": 20.0, "workers": 600.0}
 """Seconds, for each failure that engine.attempts allows, until --once no longer waits for the bridge, or for a worker
 of a cluster that reports problems."""
 
+_NUMBER = re.compile(r"\d+")
+
 _AT_WORK = (SupervisorState.LOADING, SupervisorState.READY, SupervisorState.BUSY)
 
 
@@ -71,7 +74,7 @@ class Bridge:
     told: tuple[int, frozenset[str]] | None = None
     """What of Wanted it was told last: how many workers, and which nodes rest."""
     problems: set[str] = field(default_factory=set)
-    """The problems that the log has."""
+    """The problems that the log has, without their numbers."""
 
 
 class RemoteWorkers(JobListener):
@@ -263,14 +266,15 @@ class RemoteWorkers(JobListener):
     def _heed(self, bridge: Bridge, report: protocol.PoolReport) -> None:
         """Log what is new in a report."""
         bridge.report = report
-        nodes = {(node["name"], node["problem"]) for node in report.nodes if node["problem"]}
-        found = {*report.problems, *(f"{name}: {problem}" for name, problem in nodes)}
-        for problem in report.problems:
-            if problem not in bridge.problems:
-                say("pool-problem", problem=storable(problem))
-        for name, problem in sorted(nodes):
-            if f"{name}: {problem}" not in bridge.problems:
+        found: set[str] = set()
+        nodes = sorted({(node["name"], node["problem"]) for node in report.nodes if node["problem"]})
+        for name, problem in [*(("", problem) for problem in report.problems), *nodes]:
+            key = f"{name}: {_NUMBER.sub('', problem)}"
+            if key not in bridge.problems | found and name:
                 say("node-problem", node=storable(name), problem=storable(problem))
+            elif key not in bridge.problems | found:
+                say("pool-problem", problem=storable(problem))
+            found.add(key)
         if bridge.problems and not found:
             say("pool-well")
         bridge.problems = found

@@ -139,12 +139,17 @@ def test_silent_worker_is_lost(here):
     done_once(here, "a.mp4")
 
 
-def test_killed_daemon_takes_workers_over(here):
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_new_daemon_takes_workers_over(here, how):
     """A new daemon takes over the workers that have their engine loaded, and loads none anew."""
     here.start()
     bridge = here.bridge("gpu-01")
     generating(here, "a.mp4")
-    here.kill()
+    if how == "killed":
+        here.kill()
+    else:
+        assert here.stop() == 0
+        assert charges(here) == (0, 0)
     here.let_go()
     here.start().wait_for("remote-taken-over")
     done_once(here, "a.mp4")

@@ -14,6 +14,7 @@ from support.put import put
 
 from povwatch.attempt.attempt import Attempt
 from povwatch.core.job import JobState, Waiting
+from povwatch.core.retry import ENVIRONMENT_PAUSE
 from povwatch.media.info import Prepared
 from povwatch.process import protocol
 from povwatch.run import preparing
@@ -264,6 +265,32 @@ def test_late_answer_of_another_run(bench):
     bench.worker.say(protocol.Progress(given.job_id, given.run_id, "denoise", 0, 1, 3, 4))
     bench.until(lambda: bench.app.pool.workers[0].active.progress.step == 3)
     assert bench.job.state is JobState.RUNNING
+
+
+@pytest.mark.parametrize("kind", ["disk-full", "gpu-lost", "shortage"])
+def test_fault_of_a_node_pauses_no_queue(bench, kind):
+    """What a node lacks is the node's fault: the clip waits a while, others go on, and nothing is charged."""
+    bench.be("generating")
+    (given,) = bench.worker.got(protocol.Generate)
+    bench.worker.say(protocol.Failed(given.job_id, given.run_id, kind, "It is full.", "Make room."))
+    bench.until(lambda: bench.job.state is JobState.QUEUED)
+    assert (bench.job.attempts, bench.job.crashes, bench.deaths) == (0, 0, 1)
+    assert bench.job.not_before == bench.clock.wall() + ENVIRONMENT_PAUSE
+    assert bench.app.pauses.blocker is None
+    assert bench.job.detail == "worker 1 on node gpu-01: It is full. Make room."
+
+
+def test_counting_problem_is_logged_once(bench):
+    """A problem of which only a number changes is one line of the log, and its end another."""
+    bench.meet()
+    with capture_logs() as lines:
+        for many in (3, 2, 1):
+            bench.control.say(hand_bridge.report(f"{many} more are asked for."))
+        bench.control.say(hand_bridge.report(node_problem="Its clock is an hour off."))
+        bench.control.say(hand_bridge.report())
+        bench.until(lambda: [line for line in lines if line["event"] == "pool-well"])
+    told = [(line["event"], line.get("problem")) for line in lines if line["event"] != "pool-well"]
+    assert told == [("pool-problem", "3 more are asked for."), ("node-problem", "Its clock is an hour off.")]
 
 
 def pass_time(bench, seconds, *alive):
