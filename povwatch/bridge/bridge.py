@@ -72,11 +72,7 @@ class Bridge:
         streams = pool.files == "stream"
         self._nodes = Nodes(
             cluster,
-            Needs(
-                runtime=runtime(config),
-                outputs=None if streams else config.paths.outputs,
-                free=config.disk.reserve if streams else SHARED_FREE,
-            ),
+            needs(config),
         )
         self._daemon = Daemon()
         self._pool = Pool(
@@ -325,6 +321,16 @@ class Bridge:
                 self._ask_after = time.monotonic() + backoff(self._failures)
                 if worker.node is None:
                     say("bridge-worker-lost", problem=ended.detail, seconds=round(backoff(self._failures)))
+
+
+def needs(config: Config) -> Needs:
+    """What every node needs for these settings."""
+    streams = config.pool.files == "stream"
+    return Needs(
+        runtime=runtime(config),
+        outputs=None if streams else config.paths.outputs,
+        free=config.disk.reserve if streams else SHARED_FREE,
+    )
 
 
 def runtime(config: Config) -> str:

@@ -113,12 +113,13 @@ class Cluster:
             for node, name in zip(living, names, strict=True)
         ]
 
-    def ask(self, gpus: int, avoid: Collection[str]) -> Actor:
+    def ask(self, gpus: int, avoid: Collection[str], *, on: str = "") -> Actor:
         """Ask for an actor. It is placed when a node has that many GPUs free.
 
         Args:
             gpus: that it occupies, as Ray counts them.
             avoid: ids of nodes where it may not be.
+            on: the id of the only node where it may be; empty if it may be elsewhere too.
         """
         kept_off = {NODE_ID: f"!in({','.join(sorted(avoid))})"} if avoid else None
         made = ray.remote(Host).options(
@@ -127,7 +128,7 @@ class Cluster:
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=CALLS,
-            label_selector=kept_off,
+            label_selector={NODE_ID: on} if on else kept_off,
         )
         return Actor(made.remote())
 

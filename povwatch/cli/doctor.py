@@ -19,6 +19,7 @@ import typer
 from povwatch.arrival.watch import Watcher, raise_it, watches_allowed
 from povwatch.arrival.writers import Writers, writer_open
 from povwatch.cli.app import console, plain, shared, verbs
+from povwatch.cli.doctor_pool import pool
 from povwatch.cli.doctor_watching import metrics, notifications, scores
 from povwatch.cli.finding import Finding
 from povwatch.cli.prefetch import chosen
@@ -119,7 +120,7 @@ def _findings(config: Config, zone: str) -> Iterator[Finding]:
     yield Finding("python", sys.version.split()[0])
     yield Finding("time", f"{local(time.time()):%H:%M} {time.tzname[0]}", zone)
     looks = (_inputs, _outputs, _state, _events, _leases, _templates, _hooks, _codecs, scores, notifications, metrics)
-    for look in (*looks, _gpus, _engine):
+    for look in (*looks, _gpus, _engine, pool):
         try:
             yield from look(config)
         except (OSError, PovwatchError) as error:

@@ -66,6 +66,12 @@ def test_a_machine_is_lost_in_the_midst(network, tmp_path):
         nodes[name] = machine, machine.start("script/pool-node", first.address, "--engine", engine, "--gpus", "1")
     for _, node in nodes.values():
         node.says("node-works")
+    well = [line for line in first.ask("script/povwatch", "doctor").splitlines() if line.startswith("ok")]
+    for about in ("pool         script/povwatch pool runs", "token        ", "cluster      10.77.0.1:6379, with Ray"):
+        assert [line for line in well if line[4:].startswith(about)], well
+    assert [line for line in well if "room for 2 worker(s)" in line]
+    for name in nodes:
+        assert [line for line in well if line[4:].startswith(f"node         {name}: 1 GPU(s), povwatch ")], well
     make_clip(tmp_path / "one.mp4", frames=4, size=(64, 48))
     for name in CLIPS:
         shutil.copyfile(tmp_path / "one.mp4", first.folder / "inputs" / name)

@@ -97,6 +97,12 @@ class Machine:
         self.processes.append(made)
         return made
 
+    def ask(self, *words):
+        """Run a command to its end; its output."""
+        running = self.start(*words)
+        running.process.wait(PATIENCE)
+        return running.text()
+
     @property
     def alive(self):
         """The command lines of its processes."""

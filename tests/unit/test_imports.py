@@ -60,7 +60,7 @@ ONLY = {
     "subprocess": {
         *("process/start.py", "process/child.py", "process/reaper.py"),
         "bridge/host.py",
-        *("engines/choice.py", "engines/upstream/downloads.py", "cli/doctor.py"),
+        *("engines/choice.py", "engines/upstream/downloads.py", "cli/doctor.py", "cli/doctor_pool.py"),
     },
     "apprise": {"notifications/services.py"},
     "ray": {"bridge/cluster.py"},
