@@ -258,3 +258,26 @@ def test_files_are_streamed(here):
     while list(jobs.iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+WITHOUT_POVWATCH = """
+import sys
+
+class Without:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == "povwatch":
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+sys.meta_path.insert(0, Without())
+"""
+
+
+def test_a_node_without_povwatch_is_refused(machine, node, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_POVWATCH)
+    good = machine.cluster.nodes[0].node_id
+    node(PYTHONPATH=str(tmp_path))
+    machine.daemon.meet(wanted=wanted(machine, 1, **{good: 60.0}))
+    machine.daemon.control.wait(
+        protocol.PoolReport, where=lambda one: "No module named 'povwatch'" in str(one.problems)
+    )
+    assert machine.daemon.none_offered(0.5)

@@ -7,7 +7,6 @@ import signal
 from collections import Counter
 from contextlib import closing
 
-import pytest
 from support import many_workers
 from support.pooled import Pooled
 from support.ray_cluster import Pool, actors
@@ -20,14 +19,19 @@ from .conftest import nothing_left
 CLIPS = [f"{letter}.mp4" for letter in "abcdefghijklmno"]
 """Three for each loss."""
 
+SILENCE = 30
+"""As in production."""
 
-@pytest.mark.parametrize("files", ["shared", "stream"])
-def test_each_clip_once_under_losses(tmp_path, cluster, node, files):
-    """A worker, an actor, a node, the bridge and the daemon die one after the other while clips are done."""
+
+def test_each_clip_once_under_losses(tmp_path, cluster, node):
+    """A worker, an actor, a node, the bridge and the daemon die one after the other while clips are done.
+
+    Files are streamed; where they are shared, a machine is lost in test_several_machines.py.
+    """
     another = node()
     runs = cluster.switches / "runs"
     runs.write_text("")
-    pool = {"address": cluster.address, "max": 3, "files": files}
+    pool = {"address": cluster.address, "max": 3, "files": "stream"}
     with Pooled(tmp_path / "pov", engine="short_jobs", pool=pool, disk={"reserve": "1MB"}) as here:
         here.before = many_workers._begin  # everybody may be silent as long as in production
         here.start()
@@ -40,7 +44,7 @@ def test_each_clip_once_under_losses(tmp_path, cluster, node, files):
             here.clips(*(next(clips) for _ in range(3)))
             here.until(lambda: len(runs.read_text().splitlines()) >= begun + 3)
 
-        with closing(Pool(config, log)) as bridge:
+        with closing(Pool(config, log, silence=SILENCE)) as bridge:
             under_way()
             os.kill(int(runs.read_text().split()[-1]), signal.SIGKILL)  # who has begun last
             here.wait_for("worker-died")
@@ -51,7 +55,7 @@ def test_each_clip_once_under_losses(tmp_path, cluster, node, files):
             under_way()
             bridge.kill()
             here.wait_for("bridge-gone")
-        with closing(Pool(config, log)):
+        with closing(Pool(config, log, silence=SILENCE)):
             under_way()
             here.kill()
             here.start()
