@@ -390,7 +390,7 @@
     if (job.state === "running" && found) {
       const rest = found.eta ? found.eta - (progress.at ? Date.now() / 1000 - progress.at : 0) : 0;
       return {
-        part: found.fraction, stage: found.stage, left: rest > 1 ? `${spell(rest)} left` : "",
+        part: found.fraction, stage: STAGES[found.stage] || found.stage, left: rest > 1 ? `${spell(rest)} left` : "",
         detail: found.chunks > 1 ? `chunk ${Math.min(found.chunk + 1, found.chunks)} of ${found.chunks}` : "",
       };
     }
@@ -442,7 +442,6 @@
     const job = face(clip);
     const about = [
       clip.folder, job.frames ? plural(job.frames, "frame") : "", job.duration ? spell(job.duration) : "",
-      job.earlier ? "earlier result" : "",
     ].filter(Boolean).join(" · ");
     const looks = clip.jobs.length > 1
       ? h("span", { class: "looks" }, clip.jobs.map((one) =>
@@ -457,7 +456,8 @@
       h("span", { class: "face" }, done(job) && job.picture ? pictureOf(clip, job) : panel(clip, job)),
       h("span", { class: "line" }, h("bdi", { class: "name", title: clip.clip }, clip.name),
         clip.jobs.length > 1 ? null : markSign(job)),
-      h("span", { class: "line quiet" }, h("bdi", { class: "about" }, about), h("span", { class: "score" }, job.passed === false ? h("span", { class: "short" }, "did not pass · ") : null, mainScore(clip, job))),
+      h("span", { class: "line quiet" }, h("bdi", { class: "about" }, about), h("span", { class: "score" }, job.passed === false ? h("span", { class: "short" }, "did not pass · ") : null,
+        job.earlier ? "earlier result" : mainScore(clip, job))),
       looks);
   }
 
@@ -806,6 +806,11 @@
     /** Show a frame. Browsers still show the frame before where the file says that it lasts longer than it does, which files
         with uneven times do. So seek nearer to the end; and then play into the frame: a video that plays goes by times alone. */
     async bring(cell, frame) {
+      const { seekable } = cell.video;
+      if (!seekable.length || seekable.end(seekable.length - 1) === 0) {
+        $("figcaption", cell.box).textContent = `${cell.view.name}: it only plays from its beginning here, as this server sends no parts of files`;
+        return;
+      }
       for (const part of TRIES) {
         const time = this.within(cell, frame, part);
         if (Math.abs(cell.video.currentTime - time) > 1e-5) cell.seen = null; // else nothing new is told

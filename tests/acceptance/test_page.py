@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from support.browser import PATIENCE, Browser
@@ -307,6 +310,26 @@ def test_earlier_result(page):
     assert page.do("document.querySelectorAll('.facts section')[1].innerText").startswith("Earlier result")
     page.press("ArrowRight")
     shows(page, 1, 1)
+
+
+def test_server_that_sends_no_parts(page, world):
+    """Over a server that does not know ranges nothing can be sought: the page says so, and does not wait."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=world.folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.open(f"http://127.0.0.1:{server.server_port}/outputs/index.html")
+        page.until("!!document.querySelector('.card')")
+        opened(page, EVEN)
+        shows(page, 0, 0)
+        page.press("ArrowRight")
+        page.until("povwatch.viewer.player.settled")
+        assert "sends no parts of files" in page.do("document.querySelector('.cell figcaption').innerText")
+        page.open(world.outputs / "index.html")
+        server.shutdown()
 
 
 def test_marks_come_beside_the_results(page, world):
