@@ -174,10 +174,15 @@ class Shared:
     config_file: Path | None
     zone: str = ""
     """What is wrong with the time zone, as sentences; times are in UTC then."""
+    _plain: Config | None = None
 
     def config(self, *, grace: str | None = None, engine: str | None = None) -> Config:
-        """The configuration."""
-        return load_config(self.config_file, grace=grace, engine=engine)
+        """The configuration. Without options it is read once."""
+        if grace is not None or engine is not None:
+            return load_config(self.config_file, grace=grace, engine=engine)
+        if self._plain is None:
+            self._plain = load_config(self.config_file)
+        return self._plain
 
     def reader(self) -> JournalReader:
         """The journal, read-only."""

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from povwatch.config.faults import check_environment, explain, place, suggestion
-from povwatch.config.settings import ENGINE_KINDS, Config, Paths
+from povwatch.config.settings import ENGINE_KINDS, FILE, Config, Paths
 from povwatch.core.errors import ConfigError
 from povwatch.core.units import parse_duration
 
@@ -74,9 +74,9 @@ def _read(file: Path | None) -> Config:
     if file is not None:
         _check_readable(file)
     check_environment(Config)
-    model = type("_Config", (Config,), {"model_config": {**Config.model_config, "toml_file": file}})
+    token = FILE.set(file)
     try:
-        config: Config = model()
+        return Config()
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: {error}.", "Put the syntax right: values that are text need quotes.") from error
     except UnicodeDecodeError as error:
@@ -87,7 +87,8 @@ def _read(file: Path | None) -> Config:
         raise ConfigError(explain(error, Config, file, str(file) if file else "the environment"), "") from error
     except (RecursionError, ValueError) as error:  # deeply nested lists; a number of thousands of digits
         raise ConfigError(f"{file} cannot be read: {error}.", "Put that right; no key takes such a value.") from error
-    return config
+    finally:
+        FILE.reset(token)
 
 
 def _check_text(config: Config) -> None:

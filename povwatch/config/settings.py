@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from contextvars import ContextVar
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -38,6 +39,9 @@ from povwatch.core.quality import BEST_OF_MAX, Rule
 from povwatch.core.scores import SCORES
 from povwatch.core.speed import Speed
 from povwatch.core.units import Bytes, Seconds
+
+FILE: ContextVar[Path | None] = ContextVar("FILE", default=None)
+"""The file that a `Config` is read from. A class for each file would take as long as reading it."""
 
 ENGINE_KINDS = ("auto", "cosmos", "diffusers", "preview")
 
@@ -425,7 +429,7 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment overrides the file. There is no .env file and no secrets folder."""
         del dotenv_settings, file_secret_settings
-        toml = settings_cls.model_config.get("toml_file")
+        toml = FILE.get()
         file = (TomlConfigSettingsSource(settings_cls, toml),) if toml else ()
         return (env_settings, *file, init_settings)
 

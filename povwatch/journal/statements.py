@@ -33,8 +33,7 @@ class Statements:
             through: executes each statement, and may repeat it.
         """
         self._through = through
-        text = (files(__package__) / "sql" / file).read_text()
-        self._loaded: Any = aiosql.from_str(text, "sqlite3", mandatory_parameters=False)
+        self._loaded = _loaded(file)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         statement = getattr(self._loaded, name)
@@ -50,6 +49,13 @@ class Statements:
 
         self.__dict__[name] = run  # later look-ups skip this method
         return run
+
+
+@functools.cache
+def _loaded(file: str) -> Any:  # noqa: ANN401 - aiosql makes its methods
+    """The statements of a file, which hold no connection. Parsing them takes longer than opening a journal."""
+    text = (files(__package__) / "sql" / file).read_text()
+    return aiosql.from_str(text, "sqlite3", mandatory_parameters=False)
 
 
 def journal_failed(error: sqlite3.Error, what: str, todo: str) -> JournalFailed:
