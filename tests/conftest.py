@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support import forked, forked_media, tiny_needs
+from support import forked_media, tiny_needs
 from support.deferred import COLLECTED
 
 from povwatch.media import run
@@ -135,7 +135,7 @@ def forked_media_children(monkeypatch):
     """
     from_nothing, popen = run._started, subprocess.Popen
     monkeypatch.setattr(run, "_started", from_nothing)  # is put back after the test
-    forked_media.install(forked.media_server())
+    forked_media.install(forked_media.server())
     fork = run._started
     run._started = lambda op: fork(op) if subprocess.Popen is popen else from_nothing(op)
 
