@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,17 +135,25 @@ def load_templates(extra: Path | None) -> dict[str, Template]:
     Raises:
         ConfigError: a template cannot be read; names the file and the line.
     """
-    folders: list[Traversable] = [resources.files("povwatch") / "prompts"]
-    if extra is not None and extra.exists():
-        if not extra.is_dir():
-            raise ConfigError(f"{extra} is no folder.", "Point spec.templates at a folder, or empty it.")
-        folders.append(extra)
+    if extra is None or not extra.exists():
+        return dict(_ours())
+    if not extra.is_dir():
+        raise ConfigError(f"{extra} is no folder.", "Point spec.templates at a folder, or empty it.")
+    return _ours() | _templates_in(extra)
+
+
+@cache
+def _ours() -> dict[str, Template]:
+    """Povwatch's own templates by name. Checking them takes longer than the user's."""
+    return _templates_in(resources.files("povwatch") / "prompts")
+
+
+def _templates_in(folder: Traversable) -> dict[str, Template]:
     templates = {}
-    for folder in folders:
-        for file in sorted(folder.iterdir(), key=lambda file: file.name):
-            name = file.name.removesuffix(".toml")
-            if name != file.name and not name.startswith("."):
-                templates[name] = _template(name, file)
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        name = file.name.removesuffix(".toml")
+        if name != file.name and not name.startswith("."):
+            templates[name] = _template(name, file)
     return templates
 
 
