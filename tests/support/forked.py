@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from support import fork_server, forked_media
 
 import povwatch
+from povwatch.journal.statements import Statements
+from povwatch.spec.prompts import load_templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +38,9 @@ def serve(name: str) -> NoReturn:
 
     for module in set(VERBS.values()):
         importlib.import_module(f"povwatch.cli.{module}")
+    for file in ("read.sql", "write.sql"):
+        Statements(file)
+    load_templates(None)
     fork_server.serve(name, _run)
 
 

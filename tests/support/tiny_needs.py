@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -52,12 +53,13 @@ def tiny_model(cache: Path, script: Path = ANNOTATORS) -> Path:
     texts = [file.read_text() for file in (script, MODEL, ANNOTATION)]
     decisive = [*texts, *(f"{name} {version(name)}" for name in LIBRARIES)]
     folder = cache / hashlib.sha256("\n".join(decisive).encode()).hexdigest()[:16]
-    if not folder.exists():
-        made = Path(tempfile.mkdtemp(dir=cache))
-        path = os.pathsep.join(str(place) for place in (script.parent, script.parents[1]))
-        subprocess.run([sys.executable, script, made], check=True, env=os.environ | {"PYTHONPATH": path})
-        try:
+    if folder.exists():
+        return folder
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of the suite may be building it
+        if not folder.exists():
+            made = Path(tempfile.mkdtemp(dir=cache))
+            path = os.pathsep.join(str(place) for place in (script.parent, script.parents[1]))
+            subprocess.run([sys.executable, script, made], check=True, env=os.environ | {"PYTHONPATH": path})
             made.rename(folder)
-        except OSError:  # another process of the suite was faster
-            assert folder.exists()
     return folder
