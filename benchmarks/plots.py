@@ -116,6 +116,8 @@ def main(*, check: bool) -> int:
 def files() -> dict[Path, str]:
     """Each file that is made, and its text."""
     made = {PLOTS / "denoising.svg": svg(denoising()), PLOTS / "clip.svg": svg(clips())}
+    if growth():
+        made[PLOTS / "pool.svg"] = svg(growth(), unit="", line="ideal (line), clips a minute")
     text = PAGE.read_text()
     tables = {
         "denoising": denoising_table(),
@@ -124,6 +126,7 @@ def files() -> dict[Path, str]:
         "clip": clip_table(),
         "idle": idle_table(),
         "memory": memory_table(),
+        "pool": pool_table(),
         "starts": starts_table(),
         "split": split_table(),
     }
@@ -342,6 +345,42 @@ def unscored(job: dict[str, Any]) -> float:
     return sum(seconds for name, seconds in job["seconds"].items() if name != "score")
 
 
+def growth() -> list[Bar]:
+    """Clips a minute with so many workers on other machines, and what would be ideal."""
+    return [
+        Bar(
+            f"{run['workers']} workers",
+            (("measured", 60 * run["clips_a_second"]),),
+            {"ideal": 60 * run["ideal"]},
+        )
+        for run in result("pool-scale").get("runs", [])
+    ]
+
+
+def pool_table() -> str:
+    """The same as a table, with what the first machine spends on it."""
+    rows = [
+        [
+            "workers",
+            "clips",
+            "clips a minute",
+            "of ideal",
+            "daemon, of a core",
+            "its memory, MB",
+            "bridge, of a core",
+            "its memory, MB",
+        ]
+    ]
+    for run in result("pool-scale").get("runs", []):
+        cores = [f"{run[who]:.1%}" if run[who] is not None else "" for who in ("daemon_cores", "bridge_cores")]
+        sizes = [f"{run[who] / 1e6:.0f}" for who in ("daemon_bytes", "bridge_bytes")]
+        rate = [f"{60 * run['clips_a_second']:.1f}", f"{run['of_ideal']:.3f}"]
+        rows.append([str(run["workers"]), str(run["clips"]), *rate, cores[0], sizes[0], cores[1], sizes[1]])
+    if len(rows) == 1:
+        return "Not measured yet."
+    return f"![Clips a minute by the number of workers](plots/pool.svg)\n\n{table(rows)}"
+
+
 def table(rows: list[list[str]]) -> str:
     """A table in Markdown; the first row is its head."""
     head, *body = rows
@@ -349,8 +388,8 @@ def table(rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |".replace("  ", " ") for line in lines)
 
 
-def svg(bars: list[Bar]) -> str:
-    """A plot of horizontal bars, seconds to the right."""
+def svg(bars: list[Bar], *, unit: str = " s", line: str = "predicted (line)") -> str:
+    """A plot of horizontal bars, seconds to the right, or what `unit` is; `line`: what marks are."""
     left, right, row, top = 290, 60, 30, 16
     size = 720, top + row * len(bars) + 50
     largest = max([bar.whole for bar in bars] + [seconds for bar in bars for seconds in bar.marks.values()])
@@ -371,7 +410,7 @@ def svg(bars: list[Bar]) -> str:
 
     for seconds in range(0, int(largest) + 1, step):
         box(left + seconds * scale, top - 6, 1, below - top + 6, FAINT)
-        text(left + seconds * scale, below + 14, f"{seconds} s" if seconds else "0", **{"text-anchor": "middle"})
+        text(left + seconds * scale, below + 14, f"{seconds}{unit}" if seconds else "0", **{"text-anchor": "middle"})
     colours: dict[str, str] = {}
     for number, bar in enumerate(bars):
         y, x = top + row * number, float(left)
@@ -383,7 +422,7 @@ def svg(bars: list[Bar]) -> str:
             box(left + seconds * scale - 1, y, 3, row - 6, INK)
         text(max([x, *(left + seconds * scale for seconds in bar.marks.values())]) + 6, y + 15, f"{bar.whole:.0f}")
     if any(bar.marks for bar in bars):
-        colours["predicted (line)"] = INK
+        colours[line] = INK
     x = min(float(left), size[0] - sum(24.0 + 6 * len(label) for label in colours))
     for label, colour in colours.items():
         box(x, below + 26, 10, 10, colour)
