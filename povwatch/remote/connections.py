@@ -151,6 +151,11 @@ class Connections:
         """The connections since the last call. Their first messages may be still to come."""
         return list(self._new.take())
 
+    @property
+    def alive(self) -> bool:
+        """Whether the reading thread runs; only a bug ends it."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Close all connections and the socket, and remove its file."""
         os.eventfd_write(self._bell, 1)
@@ -160,6 +165,14 @@ class Connections:
             self._path.unlink()
 
     def _listen(self) -> None:
+        try:
+            self._serve()
+        finally:
+            for connection in self._open:
+                connection.close()
+            self._wake()
+
+    def _serve(self) -> None:
         before = self._clock()
         with selectors.DefaultSelector() as selector, self._listening:
             selector.register(self._listening, selectors.EVENT_READ)
@@ -171,8 +184,6 @@ class Connections:
                     break
                 if any([self._handle(one, selector) for one in ready]):  # noqa: C419 - each is to be handled
                     self._wake()
-        for connection in self._open:
-            connection.close()
 
     def _forgive(self, before: float) -> float:
         """Nobody was silent while nothing ran here. Returns the time of this round."""

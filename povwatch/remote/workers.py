@@ -134,6 +134,8 @@ class RemoteWorkers(JobListener):
         if now - self._ticked_at > ASLEEP:  # nothing ran here: what came meanwhile is read first
             self._judged_from = now + ASLEEP
         self._ticked_at = now
+        if self._connections is not None and not self._connections.alive:
+            self.close()
         if self._connections is None and now >= self._listen_at:
             self._listen(now)
         self._hear_bridge(now)

@@ -17,6 +17,7 @@ from povwatch.core.job import JobState, Waiting
 from povwatch.core.retry import ENVIRONMENT_PAUSE
 from povwatch.media.info import Prepared
 from povwatch.process import protocol
+from povwatch.remote.connections import Connection
 from povwatch.run import preparing
 from povwatch.spec.parse import parse
 from povwatch.workers.places import DEATHS_MAX, REST
@@ -415,6 +416,19 @@ def test_once_gives_an_absent_bridge_up(bench):
     assert bench.app.blockers.given_up(3)
     bench.meet()
     assert not bench.app.blockers.given_up(3)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_dead_reader_is_replaced(bench, monkeypatch):
+    """A bug that ends the reading thread costs what runs elsewhere no attempt, and the bridge may come again."""
+    bench.be("generating")
+    with monkeypatch.context() as broken:
+        broken.setattr(Connection, "read", lambda _: 1 / 0)
+        bench.worker.say(protocol.Heartbeat())
+        until(lambda: not bench.app.remote._connections.alive)
+    bench.until(lambda: bench.app.pool.workers == [])
+    assert (bench.job.attempts, bench.job.crashes) == (0, 0)
+    bench.meet().load()
 
 
 def test_foreign_file_at_the_socket(tmp_path, monkeypatch):
