@@ -52,7 +52,7 @@ def main(words: Sequence[str]) -> None:
         token.use(config.paths.state)
     address = address_of(config)
     if not address:
-        _tell("cluster", "no Ray runs on this machine", "povwatch pool starts its head: script/run does so.")
+        _tell("cluster", "no Ray runs on this machine", "The bridge to the pool starts its head: script/run does so.")
         return
     from povwatch.bridge.cluster import Cluster  # noqa: PLC0415 - Ray reads the variables as it is imported
 
