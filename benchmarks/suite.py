@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 TREES = (Path("/sys/fs/cgroup/cpuacct"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
 """Where cgroups that count processor time may be."""
 
-GROUP = "POVWATCH_SUITE_GROUP"
-"""The environment variable with the cgroup of the whole run; `NOTES` has the folder for each process's figures."""
+GROUP = "SUITE_COST_GROUP"
+"""The environment variable with the cgroup of the whole run; `NOTES` has the folder for each process's figures.
 
-NOTES = "POVWATCH_SUITE_NOTES"
+Their names are not povwatch's, which refuses variables of its own that it does not know.
+"""
+
+NOTES = "SUITE_COST_NOTES"
 
 
 def main() -> int:
