@@ -75,6 +75,17 @@ def test_moved_function_is_named(tree, tmp_path):
     assert re.search(r"in or near: .*\bgenerate_control_weight_mask_from_prompt\b.*\bmake_mask\b", said), said
 
 
+def test_clone_without_the_pinned_commit(tree, tmp_path):
+    """A shallow clone at another commit is told what to fetch, so that the difference can be told."""
+    git(tree, "commit", "--quiet", "--allow-empty", "-m", "newer")
+    git(tree, "branch", "--force", "newer")
+    shallow = tmp_path / "shallow"
+    git(".", "clone", "--quiet", "--depth", "1", "--branch", "newer", f"file://{tree}", shallow)
+    said = check(shallow, tmp_path)
+    assert f"and povwatch is written for {PINNED[:12]}, which this clone lacks" in said
+    assert f"git -C {shallow} fetch --depth 1 https://github.com/nvidia-cosmos/cosmos-transfer2.5.git {PINNED}" in said
+
+
 def test_changed_file_is_named(tree, tmp_path):
     """A tree at the right commit whose files were changed is told as that."""
     (tree / UTILS).write_text("")
