@@ -7,6 +7,7 @@ So a double that behaves otherwise than upstream fails here.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -63,6 +64,11 @@ def files(tmp_path_factory):
     made["mask"] = _mask(folder / "mask.mp4")
     made["kept"] = folder / "kept.npz"
     np.savez(made["kept"], (np.arange(SIZE[0]) < SIZE[0] // 2)[None, None] * np.ones((12, SIZE[1], 1), np.uint8))
+    made["labels"] = folder / "labels.npz"
+    np.savez(
+        made["labels"],
+        np.where(np.arange(SIZE[0]) < SIZE[0] // 4, 1, 2)[None, None] * np.ones((12, SIZE[1], 1), np.uint8),
+    )
     made["style"] = folder / "style.png"
     next(iter(_images(made[12]))).save(made["style"])
     return made
@@ -136,6 +142,16 @@ class Desk:
     def latents(self):
         """The bytes of the finished chunks, by name."""
         return {file.name: file.read_bytes() for file in sorted(self.chunks.iterdir())}
+
+    def numbers(self):
+        """The same without the key and the seed that are written beside the numbers, which differ by job."""
+        return {name: parts(chunk)[1] for name, chunk in self.latents().items()}
+
+
+def parts(chunk):
+    """The header and the bytes of the numbers in a chunk's file."""
+    (length,) = struct.unpack("<Q", chunk[:8])
+    return json.loads(chunk[8 : 8 + length]), chunk[8 + length :]
 
 
 @pytest.fixture(scope="module")
@@ -276,19 +292,25 @@ def test_resident(desk, files, whole):
     assert bytes_of(other)[""] != whole["bytes"][""]
 
 
+PROMPTS = {"prompt": "a kitchen", "negative_prompt": "blur"}
+"""The tiny text encoder tells them apart. It does not tell "a kitchen" from "a game", so guidance would not count."""
+
+
 @pytest.fixture(scope="module")
 def plain(desk, files):
-    """The latents of a still."""
-    desk.made(still(files))
-    return desk.latents()
+    """The numbers of a still's latents."""
+    desk.made(still(files, **PROMPTS))
+    return desk.numbers()
 
 
-@pytest.mark.parametrize("field", [{"prompt": "a workshop"}, {"negative_prompt": "blur"}, {"seed": 8}, {"guidance": 7}])
+@pytest.mark.parametrize(
+    "field", [{"prompt": "a workshop"}, {"negative_prompt": "a game"}, {"seed": 8}, {"guidance": 7}]
+)
 def test_each_field_counts(desk, files, plain, field):
     """Another prompt, negative prompt, seed or guidance gives other latents."""
-    desk.made(still(files, **field))
-    assert desk.latents().keys() == plain.keys()
-    assert desk.latents() != plain
+    desk.made(still(files, **PROMPTS | field))
+    assert desk.numbers().keys() == plain.keys()
+    assert desk.numbers() != plain
 
 
 @pytest.mark.parametrize("make", [edge, still])
@@ -351,6 +373,17 @@ def test_field(desk, files, name):
     assert len(list(upright_frames(artifact["path"]))) == frames
 
 
+def test_named_labels_are_kept(desk, files):
+    """Of an .npz mask the labels that are named decide the latents; all of them are those of none that is named."""
+    made = []
+    for labels in (None, [1, 2], [1], [2]):
+        mask = {"guided_generation_mask": str(files["labels"]), "guided_generation_foreground_labels": labels}
+        desk.made(edge(files, num_steps=1, **mask))
+        made.append(desk.numbers())
+    assert made[0] == made[1]
+    assert all(one != other for one, other in itertools.combinations(made[1:], 2))
+
+
 def test_models_own_size(desk, files):
     """Without keep_input_resolution the result has the model's size."""
     artifact = desk.made(edge(files, keep_input_resolution=False))
@@ -395,7 +428,7 @@ def test_edges_are_not_computed_again(desk, files):
     """A job does what a control file says: one with other edges gives other latents; other settings take none."""
     wanted = edge(files, num_steps=1)
     first = desk.made(wanted | {"leave_control_files": True})
-    plain = desk.latents()
+    plain = desk.numbers()
     [left] = first["control_files"]
     with LosslessWriter(
         str(desk.workdir / "white.mp4"), Fraction(24), desk.loop.package.model_size, grey=True
@@ -404,7 +437,7 @@ def test_edges_are_not_computed_again(desk, files):
             white.add(np.full((*desk.loop.package.model_size[::-1], 3), 255, np.uint8))
     other = left | {"path": white.path}
     desk.made(wanted | {"control_files": [other]})
-    assert desk.latents() != plain
+    assert desk.numbers() != plain
     for change in ({"max_frames": 11}, {"edge": {"preset_edge_threshold": "low"}}, {"resolution": "480"}):
         asked = wanted | {"spec": wanted["spec"] | change, "control_files": [other]}
         assert taken(asked) == {}
@@ -594,8 +627,7 @@ def test_text_filters_alone(package, tmp_path):
 
 def values(chunk):
     """The latents of a chunk's file as floats."""
-    (length,) = struct.unpack("<Q", chunk[:8])
-    header, data = json.loads(chunk[8 : 8 + length]), chunk[8 + length :]
+    header, data = parts(chunk)
     if header["latents"]["dtype"] == "BF16":
         return (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
     return np.frombuffer(data, np.float32)

@@ -80,6 +80,7 @@ class Model:
         weights = zip(keys, data_batch["weights"], strict=False)
         condition = sum(weight * data_batch[key].mean() for key, weight in weights)
         condition += data_batch["video"].mean() + data_batch["fps"][0] / 100 + data_batch["text"] + guidance / 10
+        condition += data_batch["kept"]
         latents = np.random.RandomState(seed).standard_normal((1, 4, 8, 8)).astype(np.float32)
         for step in range(num_steps):
             for call in range(self.calls):
@@ -160,6 +161,7 @@ class ControlVideo2WorldInference:
                 "video": previous,
                 "text": _embedding(sample.prompt) - self.neg_t5_embeddings,
                 "weights": [float(weight) for weight in control_weight.split(",")],
+                "kept": _kept(sample),
                 "fps": torch.randint(16, 32, (1,)),  # line 235: drawn from the process's own random numbers
             }
             for key, control in controls.items():
@@ -222,6 +224,17 @@ def _painted(frames, pattern, previous):
     height, width = frames.shape[1:3]
     tiles = np.kron(pattern.transpose(1, 2, 0), np.ones((-(-height // 8), -(-width // 8), 1)))[:height, :width]
     return np.clip(frames * 0.5 + 60 + 40 * tiles + previous[-1].mean() / 20, 0, 255).astype(np.uint8)
+
+
+def _kept(sample):
+    """How much of the clip is kept (lines 316-372)."""
+    mask, labels = sample.guided_generation_mask, sample.guided_generation_foreground_labels
+    if mask is None:
+        return 0.0
+    if mask.suffix == ".mp4":
+        return utils.read_video(str(mask), sample.resolution)[0].mean() / 255
+    frames = np.load(mask)["arr_0"]
+    return (frames > 0 if labels is None else np.isin(frames, labels)).mean()
 
 
 def _embedding(text):
