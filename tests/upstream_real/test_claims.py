@@ -105,6 +105,7 @@ class Desk:
         self.workdir = workdir or self.folder / f"work-{self.count}"
         self.workdir.mkdir(exist_ok=True)
         self.chunks = self.folder / (chunks or f"chunks-{self.count}")
+        self.ready()
         self.loop.forget()
         request = protocol.Generate(wanted, f"r{self.count}", str(self.workdir), str(self.chunks))
         self.loop.supervisor.generate(request)
@@ -134,7 +135,13 @@ class Desk:
         self.loop._run(there, f"chunk {chunk}", LONG)
 
     def ready(self):
+        """Wait for the worker: pytest-xdist may run a test after one that has cost the worker."""
         self.loop.until_state(SupervisorState.READY, within=LONG)
+
+    def pid(self):
+        """The process that does the next job."""
+        self.ready()
+        return self.loop.supervisor.pid
 
     def said(self, words):
         return [event.line for event in self.loop.of(events.EngineOutput) if words in event.line]
@@ -198,7 +205,6 @@ def whole(desk, files):
         "seconds": time.monotonic() - began,
         "said": desk.said("calls of the network"),
         "files": sorted(file.name for file in desk.workdir.iterdir()),
-        "pid": desk.loop.supervisor.pid,
     }
 
 
@@ -282,10 +288,11 @@ def test_seconds_by_stage(whole):
 
 def test_resident(desk, files, whole):
     """Another job in between, with other prompts, changes nothing: the same worker gives the same latents and file."""
+    pid = desk.pid()
     other = desk.made(edge(files, prompt="a workshop", negative_prompt="blur", seed=8))
     assert desk.said("hooks on decode: 1")
     again = desk.made(edge(files, FRAMES, **WHOLE))
-    assert desk.loop.supervisor.pid == whole["pid"]
+    assert desk.loop.supervisor.pid == pid
     assert again["chunks_resumed"] == 0
     assert desk.latents() == whole["latents"]
     assert bytes_of(again) == whole["bytes"]
@@ -458,7 +465,7 @@ def test_disk_full(desk, files, tmp_path):
     """A disk that runs full while the result is written is told as that, and the worker stays."""
     if os.getuid() != 0:
         pytest.skip("mounting a small disk needs root")
-    pid = desk.loop.supervisor.pid
+    pid = desk.pid()
     with small_disk(tmp_path / "small", 1):
         fill(tmp_path / "small", 2**20 - 3 * 4096)
         end = desk.do(edge(files), workdir=tmp_path / "small")
@@ -470,6 +477,7 @@ def test_disk_full(desk, files, tmp_path):
 
 def test_cancelled(desk, files, whole):
     """A job that is cancelled in its second chunk is left; its first chunk is kept, and the model stays loaded."""
+    pid = desk.pid()
     run_id = desk.begin(edge(files, FRAMES, **WHOLE))
     desk.until_in(1)
     desk.loop.supervisor.cancel(run_id, "deleted")
@@ -478,7 +486,7 @@ def test_cancelled(desk, files, whole):
     assert end.why == "deleted"
     assert desk.latents() == {name: whole["latents"][name] for name in list(whole["latents"])[:1]}
     assert isinstance(desk.do(still(files)), protocol.Generated)
-    assert desk.loop.supervisor.pid == whole["pid"]
+    assert desk.loop.supervisor.pid == pid
 
 
 def test_killed(desk, files, whole):
@@ -545,7 +553,7 @@ def test_depth_cannot_be_had(four, files):
     """Where the clip's depth cannot be computed, the job fails in words, and the worker stays."""
     if four.loop.package.name == "double":
         pytest.skip("the double computes depth, and tests/integration/test_cosmos_engine.py breaks it")
-    pid = four.loop.supervisor.pid
+    pid = four.pid()
     end = four.do(edge(files, 1, depth={"control_weight": 1.0}))
     assert isinstance(end, events.JobFailed), end
     assert "depth: the clip's depth could not be computed" in str(end.error)
@@ -576,7 +584,7 @@ def test_distilled(distilled, files):
 @pytest.mark.parametrize("what", ["prompt", "video"])
 def test_guardrail_refuses(distilled, files, what):
     """What the guardrail refuses is blocked, with its reason, and the next job is done by the same worker."""
-    pid = distilled.loop.supervisor.pid
+    pid = distilled.pid()
     end = distilled.do(edge(files, num_steps=1, prompt=f"a kitchen [blocked {what}]"))
     assert isinstance(end, events.JobFailed), end
     assert end.failure_kind == "blocked"
@@ -601,6 +609,7 @@ def test_filters_that_ran_are_named(distilled, files):
 
 def test_idle_worker_checks_prompts(distilled):
     """A worker without a job has upstream's text filters check prompts, and names the word that it refuses."""
+    distilled.ready()
     answer = distilled.loop.checked("a kitchen", "a [blocked prompt] kitchen", within=LONG)
     assert answer.problem == ""
     passed, refused = answer.verdicts
@@ -679,8 +688,7 @@ def test_out_of_memory(desk, four, distilled, files, prompt):
     """Where the GPU's memory ran out is told, and the worker is replaced."""
     model, words = MEMORY[prompt]
     desk = {"desk": desk, "four": four, "distilled": distilled}[model]
-    desk.ready()
-    pid = desk.loop.supervisor.pid
+    pid = desk.pid()
     end = desk.do(edge(files, 1, prompt=f"a kitchen {prompt}"))
     assert isinstance(end, events.JobFailed), end
     assert (end.failure_kind, words in str(end.error)) == ("out-of-memory", True), end.error
