@@ -97,6 +97,7 @@ def measure(cluster: RayCluster, folder: Path, workers: int, clips: int, seconds
             grace={"period": "0s"},
             arrival={"settle": "50ms"},
         )
+        here.forks_media = False  # there is none to fork
         here.fill(clips)
         begun = time.time()
         here.start()
@@ -104,7 +105,7 @@ def measure(cluster: RayCluster, folder: Path, workers: int, clips: int, seconds
         with closing(Pool(folder / "config.toml", folder / "pool.log")) as bridge:
             bridge.says("bridge-connected")
             driver = Sampled(bridge.bridge)
-            here.until(lambda: done(here.state) == clips, patience=60 + 3 * clips * seconds / workers + 4 * workers)
+            wait(here, clips, 60 + 3 * clips * seconds / workers + 4 * workers)
             took, log = time.time() - begun, here.events()
             driver.close()
         daemon.close()
@@ -141,6 +142,15 @@ def measure(cluster: RayCluster, folder: Path, workers: int, clips: int, seconds
         "attempts": len(made),
         "lost": sum(line["event"] == "worker-died" for line in log),
     }
+
+
+def wait(here: ManyWorkers, clips: int, patience: float) -> None:
+    """Wait until all clips are done. It seldom looks: counting takes processor time too."""
+    deadline = time.monotonic() + patience
+    while done(here.state) < clips:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{done(here.state)} of {clips} clips are done after {patience:.0f} s")
+        time.sleep(1)
 
 
 def done(state: Path) -> int:
