@@ -313,8 +313,9 @@ def _unreachable(error: Exception, address: str) -> str:
     if isinstance(error, exceptions.AuthenticationError) or "uthenticat" in text or "token" in text.lower():
         have = "one that the cluster refuses" if _has_token() else "none"
         return (
-            f"The cluster at {where} asks for a token, and here is {have}. Take that of the head (ray get-auth-token): "
-            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with it."
+            f"The cluster at {where} asks for a token, and here is {have}. Copy pool.token from the state folder of "
+            "the head's povwatch to the one here (mode 600); or set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to "
+            "that of the head."
         )
     if "ersion mismatch" in text:
         return (
