@@ -52,7 +52,9 @@ def main(words: Sequence[str]) -> None:
         token.use(config.paths.state)
     address = address_of(config)
     if not address:
-        _tell("cluster", "no Ray runs on this machine", "The bridge to the pool starts its head: script/run does so.")
+        _print_line(
+            "cluster", "no Ray runs on this machine", "The bridge to the pool starts its head: script/run does so."
+        )
         return
     from povwatch.bridge.cluster import Cluster  # noqa: PLC0415 - Ray reads the variables as it is imported
 
@@ -63,7 +65,7 @@ def main(words: Sequence[str]) -> None:
         if asked.anonymous:
             _print({"open": False})
         else:
-            _tell("cluster", address, str(error), fatal=True)
+            _print_line("cluster", address, str(error), fatal=True)
         return
     if asked.anonymous:
         _print({"open": True})
@@ -82,15 +84,15 @@ async def _look(cluster: Cluster, config: Config, address: str) -> None:
     problems = await asyncio.gather(*(_node(cluster, nodes, node, config) for node in able))
     places = sum(node.gpus // each for node in able)
     todo = "" if able else f"No node has {each} GPU(s) for a worker. Join one: script/pool-node {address}"
-    _tell("cluster", f"{address}, with Ray {cluster.version}: room for {places} worker(s)", todo)
+    _print_line("cluster", f"{address}, with Ray {cluster.version}: room for {places} worker(s)", todo)
     for node in nodes:
         if node not in able:
-            _tell("node", f"{node.name}: {node.gpus} GPU(s), no place for a worker")
+            _print_line("node", f"{node.name}: {node.gpus} GPU(s), no place for a worker")
     streams = config.pool.files == "stream"
     files = "files are sent there" if streams else f"{config.paths.outputs} is the same folder there"
     for node, problem in zip(able, problems, strict=True):
         seen = f"{node.name}: {node.gpus} GPU(s)"
-        _tell("node", seen if problem else f"{seen}, povwatch {__version__}, {files}", problem)
+        _print_line("node", seen if problem else f"{seen}, povwatch {__version__}, {files}", problem)
 
 
 async def _node(cluster: Cluster, nodes: Nodes, node: Node, config: Config) -> str:
@@ -112,7 +114,7 @@ async def _node(cluster: Cluster, nodes: Nodes, node: Node, config: Config) -> s
     return node.problem
 
 
-def _tell(about: str, seen: str, todo: str = "", *, fatal: bool = False) -> None:
+def _print_line(about: str, seen: str, todo: str = "", *, fatal: bool = False) -> None:
     _print({"about": about, "seen": seen, "todo": todo, "fatal": fatal})
 
 
@@ -125,4 +127,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except (PovwatchError, OSError) as problem:
-        _tell("cluster", "it could not be looked at", str(problem), fatal=True)
+        _print_line("cluster", "it could not be looked at", str(problem), fatal=True)

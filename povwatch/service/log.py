@@ -84,7 +84,7 @@ def configure(stream: Stream | None = None, *, verbose: bool = False) -> None:
             *_form(stream),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lossy(stream))),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Lossy(stream))),
         cache_logger_on_first_use=False,
     )
 

@@ -86,7 +86,7 @@ WHOLE = [
     *(["status"], ["jobs"], ["jobs", "--json"], ["jobs", "--state", "done"], ["report"], ["report", "--since", "1d"]),
     *(["check"], ["specs", "--dry-run"], ["specs"], ["specs", "--force"], ["prompts"], ["prompts", "show", "driving"]),
     *(["schema"], ["pause"], ["resume"], ["clean", "--dry-run"], ["clean"], ["rebuild", "--dry-run"], ["rebuild"]),
-    *(["rebuild", "--force"], ["notify", "--test"]),
+    *(["rebuild", "--force"], ["notify", "--test"], ["pool"]),
 ]
 """The verbs that read whole folders, or none."""
 

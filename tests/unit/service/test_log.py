@@ -55,6 +55,17 @@ def test_line_is_json():
     }
 
 
+def test_line_is_written_at_once():
+    """Two programs with one log, as script/run starts them with a pool, do not mix their lines."""
+    written = []
+    stream = SimpleNamespace(write=written.append, flush=lambda: None, isatty=lambda: False, fileno=lambda: -1)
+    configured(stream)
+    structlog.get_logger().info("plain")
+    (line,) = written
+    assert json.loads(line)["event"] == "plain"
+    assert line.endswith("}\n")
+
+
 def test_line_on_a_terminal():
     """On a terminal a line is a sentence in colour, with control characters escaped."""
     stream = configured(Terminal())

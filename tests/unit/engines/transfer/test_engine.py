@@ -387,7 +387,7 @@ def test_checker_may_write_its_words(monkeypatch, tmp_path) -> None:
         assert str(home) == constants.HF_HOME
         assert seen[-1].is_dir()
     assert seen[0].parent == tmp_path
-    kept._keep.cleanup()  # as its end does
+    kept._keep.delete()  # as its end does
     assert not seen[1].exists()
 
 
