@@ -6,6 +6,7 @@ that it has decides what a fork costs.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -40,15 +41,24 @@ def server(module: str) -> str:
     name = f"\0povwatch-{module}-{os.getpid()}"
     code = _BEGIN.format(path=sys.path, module=module, name=name)
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    _servers.append(process)
+    assert process.stdin is not None
     assert process.stdout is not None
+    atexit.register(_end, process)
     while (line := process.stdout.readline()) != _READY:
         assert line, f"{module} has ended"
     return name
 
 
-_servers: list[subprocess.Popen[bytes]] = []
-"""They are kept, so that their pipes stay open as long as this process lives."""
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a server: it reads the end of its stdin, unless a child of ours holds that open."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    with process:
+        pass
 
 
 def serve(name: str, child: Callable[..., int], *, groups: bool = False) -> NoReturn:
