@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 import pytest
+import structlog
 from support.clips import make_clip
 from support.daemons import Daemon
 from typer.testing import CliRunner
@@ -124,6 +125,7 @@ class Here:
             done = self.runner.invoke(app, words)
         finally:
             command.use("povwatch")
+            structlog.reset_defaults()  # some verbs log, to a stream that is closed now
         if done.exception is not None and not isinstance(done.exception, SystemExit | PovwatchError):
             raise AssertionError(f"povwatch {' '.join(words)[:200]}") from done.exception
         assert done.exit_code in CODES
