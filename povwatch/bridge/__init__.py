@@ -2,7 +2,7 @@
 
 On this machine, beside the daemon:
     head.py      the head of a cluster, where there is none
-    keeper.py    one bridge at a time, and another one when Ray has ended it
+    supervise.py one bridge at a time, and another one when Ray has ended it
     bridge.py    what is wanted, what there is, what is asked for
     scaling.py   how many are asked for, and which end (pure)
     nodes.py     whether a node can work

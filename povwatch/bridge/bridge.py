@@ -6,7 +6,7 @@ One asyncio loop runs it. Three tasks go on for as long as it lives:
     _meet_cluster  connects to the cluster, and follows its nodes
     _scale         asks for workers and ends them; each is a task of its own (worker.py)
 
-Ray ends this process when the head has been away for a minute (keeper.py starts another one). Whatever ran in the
+Ray ends this process when the head has been away for a minute (supervise.py starts another one). Whatever ran in the
 cluster then ends too, and the daemon gives those clips back.
 """
 
@@ -49,7 +49,7 @@ NODES_EVERY = 2.0
 HEAD_SECONDS = 10.0
 """Seconds without an answer after which the head counts as away."""
 
-KNOCK = 1.0
+RECONNECT = 1.0
 """Seconds between two tries to reach the daemon."""
 
 NO_ROOM = 15.0
@@ -141,13 +141,13 @@ class Bridge:
                 if not said:
                     say("bridge-waits", socket=self._pool.socket, problem=error.strerror or error)
                 said = True
-                await asyncio.sleep(KNOCK)
+                await asyncio.sleep(RECONNECT)
                 continue
             try:
                 said = await self._serve(line) or said
             except protocol.ProtocolError as error:
                 say("bridge-misunderstood", problem=error)
-                await asyncio.sleep(KNOCK)
+                await asyncio.sleep(RECONNECT)
             finally:
                 self._wanted, self._daemon_left_at = None, time.monotonic()
                 self._daemon.left()

@@ -9,13 +9,13 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import exceptions
 
+from povwatch.bridge.head import reach
 from povwatch.bridge.host import Host
 from povwatch.bridge.losses import Broken, Lost, Unreachable
 
@@ -26,9 +26,6 @@ NAMESPACE = "povwatch"
 
 SUPPORTED = ((2, 57), (3, 0))
 """The versions of Ray: from the first on, before the second."""
-
-KNOCK_SECONDS = 5.0
-"""Seconds for the head's port to answer."""
 
 HEAD_SECONDS = 10.0
 """Seconds for the head to say which nodes there are."""
@@ -79,7 +76,7 @@ class Cluster:
         if problem := unsupported(self.version):
             raise Unreachable(problem)
         if self.address:
-            _knock(self.address)
+            _require_reachable(self.address)
             _ask_head(self.address)
         try:
             ray.init(
@@ -279,13 +276,12 @@ def unsupported(version: str) -> str:
     return f"Ray is {version} here, and 2.57 or later is needed, before 3. Install it: script/bootstrap --pool"
 
 
-def _knock(address: str) -> None:
+def _require_reachable(address: str) -> None:
     """Say early and clearly that nobody listens."""
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+        reach(address)
     except OSError as error:
-        why = error.strerror or str(error)
+        port, why = address.rpartition(":")[2], error.strerror or str(error)
         raise Unreachable(
             f"Nobody listens at {address} ({why}). Start the cluster's head there: ray start --head --port={port}"
         ) from error

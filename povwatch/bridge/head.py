@@ -30,7 +30,8 @@ NAME = "pool.head"
 CURRENT = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 - Ray's own
 """Where `ray start` leaves the address of this machine's cluster."""
 
-KNOCK_SECONDS = 2.0
+CONNECT_SECONDS = 5.0
+"""Seconds for a head's port to answer."""
 
 START_SECONDS = 60.0
 """Seconds for a head to start, on a machine that is busy."""
@@ -51,14 +52,24 @@ def address_of(config: Config) -> str:
 
 def answers(address: str) -> bool:
     """Whether somebody listens at an address."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        return False
     try:
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
-    except OSError:
+        reach(address)
+    except (OSError, ValueError):
         return False
     return True
+
+
+def reach(address: str) -> None:
+    """Open a connection to an address and close it.
+
+    Raises:
+        OSError: nobody listens there.
+        ValueError: it is not of the form host:port.
+    """
+    host, _, port = address.rpartition(":")
+    if not host:
+        raise ValueError(address)
+    socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 @contextlib.contextmanager
@@ -101,14 +112,14 @@ def own_address() -> str:
 def _kept(address: str, folder: Path) -> Iterator[None]:
     """Keep a head running, in a thread, and wait until it runs."""
     over, runs = threading.Event(), threading.Event()
-    keeper = threading.Thread(target=_keep, args=(address, folder, over, runs), name="head", daemon=True)
-    keeper.start()
+    thread = threading.Thread(target=_keep, args=(address, folder, over, runs), name="head", daemon=True)
+    thread.start()
     try:
         runs.wait(START_SECONDS)
         yield
     finally:
         over.set()
-        keeper.join()
+        thread.join()
 
 
 def _keep(address: str, folder: Path, over: threading.Event, runs: threading.Event) -> None:

@@ -157,7 +157,7 @@ class PoolWorker:
         self._idle_since = time.monotonic()
         self._fetching = asyncio.Lock()
         """Held while chunks are fetched, or a job's files on the node are deleted."""
-        self._errands: set[asyncio.Task[None]] = set()
+        self._signals: set[asyncio.Task[None]] = set()
         self._asked_to_end = False
 
     # -- what the bridge sees
@@ -433,9 +433,9 @@ class PoolWorker:
             case protocol.Signal(signal.SIGKILL):
                 self._finish("stopped", None, "The daemon asked for it.")
             case protocol.Signal():
-                errand = asyncio.create_task(self._signal(message.number))
-                self._errands.add(errand)
-                errand.add_done_callback(self._errands.discard)
+                signalling = asyncio.create_task(self._signal(message.number))
+                self._signals.add(signalling)
+                signalling.add_done_callback(self._signals.discard)
             case protocol.Refused():
                 self._finish("stopped", None, message.why)
             case _:

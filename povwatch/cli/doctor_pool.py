@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from povwatch.bridge import token
 from povwatch.bridge.head import address_of
-from povwatch.bridge.keeper import LOCK
+from povwatch.bridge.supervise import LOCK
 from povwatch.cli.finding import Finding
 from povwatch.cli.pool import INSTALL
 from povwatch.core.command import command

@@ -12,7 +12,7 @@ import typer
 
 from povwatch.bridge.bridge import Bridge
 from povwatch.bridge.head import head_if_needed
-from povwatch.bridge.keeper import VARIABLE, held, keep
+from povwatch.bridge.supervise import VARIABLE, held, supervise
 from povwatch.cli.app import shared, verbs
 from povwatch.core.errors import ConfigError, PovwatchError
 from povwatch.core.events import say
@@ -43,7 +43,7 @@ def pool(context: typer.Context) -> None:
     try:
         with held(config.paths.state), head_if_needed(config) as address:
             os.environ["POVWATCH_POOL__ADDRESS"] = address
-            raise typer.Exit(keep([sys.executable, "-m", "povwatch", *_options(context), "pool"]))
+            raise typer.Exit(supervise([sys.executable, "-m", "povwatch", *_options(context), "pool"]))
     except OSError as error:
         raise PovwatchError(
             f"The bridge to the pool cannot work in {config.paths.state}: {error.strerror}.",

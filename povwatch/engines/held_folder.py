@@ -17,7 +17,6 @@ import weakref
 PREFIX = "povwatch-guardrail-"
 """The beginning of their names, in the folder for temporary files."""
 
-
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -25,7 +24,7 @@ class HeldFolder:
     """A folder of this process, for as long as this object lives."""
 
     def __init__(self) -> None:
-        """Make it, after those that processes have left were deleted.
+        """Delete the folders that ended processes have left, then make this one.
 
         Raises:
             OSError: it cannot be made.

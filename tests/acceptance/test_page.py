@@ -168,12 +168,12 @@ def played(page, speed, samples):
 def test_plays_in_step(page, clip):
     """While it plays, also in a loop, the videos show the same frame on the screen, or neighbours.
 
-    A busy machine may be late with one of them: slowly one sample may be off, and at full speed the middle one counts.
+    At full speed a busy machine may be late with one of them, so there the middle of the samples counts.
     """
     opened(page, clip)
     slowly, fully = played(page, 0.25, 5), played(page, 1, 7)
     apart = [sorted(min(abs(a - b), MANY - abs(a - b)) for a, b in seen) for seen in (slowly, fully)]
-    assert apart[0][-2] <= 1, slowly
+    assert apart[0][-1] <= 1, slowly
     assert apart[1][len(fully) // 2] <= 1, fully
     assert len({a for a, _ in fully}) > 3, fully
     shows(page, *[page.do("povwatch.viewer.player.frame")] * 2)

@@ -1,4 +1,4 @@
-"""`povwatch pool` as its keeper starts it, with less patience: a test does not wait half a minute for a silent node."""
+"""`povwatch pool` as its supervisor starts it, with less patience: no test waits half a minute for a silent node."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 
 from povwatch.bridge import worker
-from povwatch.bridge.keeper import VARIABLE
+from povwatch.bridge.supervise import VARIABLE
 from povwatch.cli import main
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ class Pool:
     def __init__(self, config, log, *, silence=None, **environment):
         """Start it with a config.toml; its output goes to the file `log`.
 
-        With a `silence` (seconds) it is the bridge without its keeper, and gives up a silent node after so long.
+        With a `silence` (seconds) it is the bridge without its supervisor, and gives up a silent node after so long.
         """
         program = ["-m", "povwatch"] if silence is None else [str(IMPATIENT), str(silence)]
         self.log = log
@@ -122,7 +122,7 @@ class Pool:
 
     @property
     def bridge(self):
-        """The pid of the process that is Ray's driver, where it has a keeper."""
+        """The pid of the process that is Ray's driver, where it has a supervisor."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return int(children[0])
 

@@ -1,4 +1,4 @@
-"""Keeps one bridge going. Ray ends the process of a driver whose head is away, so the bridge is a child of this one."""
+"""Starts the bridge as a child, and anew when it has died: Ray ends the process of a driver whose head is away."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ FINAL = frozenset({0, 2, 3})
 LIKELY: Mapping[int, str] = {signal.SIGKILL: "often the kernel's out-of-memory killer: see journalctl -k"}
 
 
-def keep(command: Sequence[str]) -> int:
+def supervise(command: Sequence[str]) -> int:
     """Run a bridge until it is stopped; return its exit status.
 
     Args:
         command: starts it, as a child of this process.
     """
-    keeper = _Keeper(command)
+    supervisor = _Supervisor(command)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: keeper.stop())
-    signal.signal(signal.SIGCHLD, lambda *_: keeper.waker.wake())
-    return keeper.run()
+        signal.signal(number, lambda *_: supervisor.stop())
+    signal.signal(signal.SIGCHLD, lambda *_: supervisor.waker.wake())
+    return supervisor.run()
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def held(state: Path) -> Iterator[None]:
         os.close(fd)
 
 
-class _Keeper:
+class _Supervisor:
     def __init__(self, command: Sequence[str]) -> None:
         self.waker = Waker()
         self._command = command
